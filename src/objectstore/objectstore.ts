@@ -1,0 +1,203 @@
+/**
+ * The port of a flat store of immutable objects: what every adapter (memory, local, s3) offers and the contract suite
+ * checks. Knows nothing of paths, users or handles.
+ *
+ * Keys are well-formed Unicode strings of 1 to 1,024 UTF-8 bytes; they are compared and listed in UTF-8 byte order.
+ * Sizes and offsets are bytes. Every method rejects with a `StoreError`. Bytes are passed as lists of chunks so that
+ * nobody has to concatenate them; chunks must not change once passed.
+ */
+
+/** What the store says about one object. */
+export interface ObjectInfo {
+  readonly key: string;
+  readonly size: number;
+  /** Identifies this version of the object; opaque, without quotes. Changes whenever the object is written again. */
+  readonly etag: string;
+  /** When the store made this version, in milliseconds since the epoch. */
+  readonly lastModifiedMs: number;
+  readonly contentType?: string;
+  /** User metadata (`x-amz-meta-…` without that prefix), keys in lower case. */
+  readonly metadata: Readonly<Record<string, string>>;
+  readonly storageClass?: string;
+}
+
+/** One object as a listing shows it: without metadata. */
+export interface ListedObject {
+  readonly kind: "object";
+  readonly key: string;
+  readonly size: number;
+  readonly etag: string;
+  readonly lastModifiedMs: number;
+  readonly storageClass?: string;
+}
+
+/** All keys that share `prefix` up to and including the delimiter, folded into one entry. */
+export interface ListedPrefix {
+  readonly kind: "prefix";
+  readonly prefix: string;
+}
+
+/** One entry of a listing page; entries come in UTF-8 byte order of key or prefix. */
+export type ListEntry = ListedObject | ListedPrefix;
+
+/** Restricts a listing. */
+export interface ListOptions {
+  /** Folds keys into prefixes at this character; only `/` is asked for. */
+  readonly delimiter?: "/";
+  /** Lists only keys strictly after this one in UTF-8 byte order. */
+  readonly after?: string;
+  /** Entries per page, 1 to 1,000 (default 1,000). */
+  readonly pageSize?: number;
+  readonly signal?: AbortSignal;
+}
+
+/** What is stored with an object besides its bytes. */
+export interface ObjectProperties {
+  readonly contentType?: string;
+  /** User metadata, keys in lower case, at most 2 KiB together. */
+  readonly metadata?: Readonly<Record<string, string>>;
+}
+
+/** When a write may happen: only if nothing is there, or only if that version is there. Else `precondition-failed`. */
+export interface WriteCondition {
+  readonly ifNoneMatch?: "*";
+  readonly ifMatch?: string;
+}
+
+/** Options of `put`. */
+export interface PutOptions extends ObjectProperties, WriteCondition {
+  readonly signal?: AbortSignal;
+}
+
+/** What a finished write left in the store. `lastModifiedMs` is absent where the store does not say. */
+export interface PutResult {
+  readonly etag: string;
+  readonly size: number;
+  readonly lastModifiedMs?: number;
+}
+
+/** Which bytes `get` returns: from `start` up to and including `end` (default: to the end of the object). */
+export interface ByteRange {
+  readonly start: number;
+  readonly end?: number;
+}
+
+/** Options of `get`. */
+export interface GetOptions {
+  readonly range?: ByteRange;
+  /** Only this version: otherwise `precondition-failed`. */
+  readonly ifMatch?: string;
+  readonly signal?: AbortSignal;
+}
+
+/** An object being read. Whoever gets it reads `body` to its end or calls `destroy`, exactly one of them. */
+export interface ObjectBody {
+  /** Of the whole object (`size` is the object's, not the range's). */
+  readonly info: ObjectInfo;
+  /** The bytes asked for, in order; rejects with a `StoreError` if they end early. */
+  readonly body: AsyncIterable<Uint8Array>;
+  /** Gives up reading and frees the connection. Idempotent. */
+  destroy(): void;
+}
+
+/** Options of `copy`. */
+export interface CopyOptions extends WriteCondition {
+  /** Copy only this version of the source: otherwise `precondition-failed`. */
+  readonly sourceIfMatch?: string;
+  /** Replaces content type and user metadata as a whole; absent: both are copied from the source. */
+  readonly replaceProperties?: ObjectProperties;
+  /** Size of the source if the caller knows it: saves a request for objects over the single-copy limit. */
+  readonly sourceSize?: number;
+  readonly signal?: AbortSignal;
+}
+
+/** One part of a multipart upload that the store holds. */
+export interface StoredPart {
+  /** 1 to `limits.maxParts`. Parts form the object in the order of their numbers. */
+  readonly partNumber: number;
+  readonly size: number;
+  readonly etag: string;
+  /** CRC-32 of the part's bytes where this process computed it. */
+  readonly crc32?: number;
+}
+
+/** Where a part's bytes lie in the finished object. */
+export interface PartPosition {
+  readonly partNumber: number;
+  /** Offset of the part's first byte in the finished object: the sum of the sizes of the parts before it. */
+  readonly offset: number;
+}
+
+/**
+ * An upload in parts whose object is not visible before `complete`. Parts may be sent in any order and in parallel,
+ * and again under the same number. It outlives the process: `openUpload` takes it up again.
+ */
+export interface MultipartUpload {
+  readonly key: string;
+  /** Names this upload in the store, also for another process or node. */
+  readonly uploadId: string;
+  /** Stores one part. Retries by itself as far as the store's policy goes. */
+  uploadPart(position: PartPosition, chunks: readonly Uint8Array[], signal?: AbortSignal): Promise<StoredPart>;
+  /** Stores one part as a copy of a range of a published object, without moving bytes through the gateway. */
+  copyPart(position: PartPosition, source: PartSource, signal?: AbortSignal): Promise<StoredPart>;
+  /** All parts the store holds, by number. */
+  listParts(signal?: AbortSignal): Promise<StoredPart[]>;
+  /** Publishes the object made of `parts`, in ascending order of number; each but the last ≥ `limits.minPartSize`. */
+  complete(parts: readonly StoredPart[], condition?: WriteCondition, signal?: AbortSignal): Promise<PutResult>;
+  /** Discards the upload and its parts. An upload that is already gone is no error. */
+  abort(signal?: AbortSignal): Promise<void>;
+}
+
+/** A range of a published object as source of a part. */
+export interface PartSource {
+  readonly key: string;
+  readonly start: number;
+  /** Bytes, ≥ 1. */
+  readonly length: number;
+  /** Version of the source; otherwise `precondition-failed`. */
+  readonly ifMatch: string;
+}
+
+/** An unfinished upload as the store lists it. */
+export interface UnfinishedUpload {
+  readonly key: string;
+  readonly uploadId: string;
+  readonly initiatedMs: number;
+}
+
+/** Limits of an adapter, in bytes and counts. */
+export interface StoreLimits {
+  /** Smallest part but the last (S3: 5 MiB; local: 1). */
+  readonly minPartSize: number;
+  readonly maxPartSize: number;
+  readonly maxParts: number;
+  /** Largest object of one `put` (S3: 5 GiB). */
+  readonly maxPutSize: number;
+  readonly maxObjectSize: number;
+  /** What one `put` or part should be at first, where the caller has no better idea. */
+  readonly preferredPartSize: number;
+}
+
+/** A flat store of immutable objects: see the head of this file. */
+export interface ObjectStore {
+  readonly limits: StoreLimits;
+  /** Rejects `not-found` for a missing object. */
+  head(key: string, signal?: AbortSignal): Promise<ObjectInfo>;
+  /** Opens an object for reading. A range that starts at or after the end is `invalid-argument`. */
+  get(key: string, options?: GetOptions): Promise<ObjectBody>;
+  /** Publishes an object whole: durable and visible to everybody when it resolves. Retries by itself. */
+  put(key: string, chunks: readonly Uint8Array[], options?: PutOptions): Promise<PutResult>;
+  createUpload(key: string, properties: ObjectProperties, signal?: AbortSignal): Promise<MultipartUpload>;
+  /** Takes up an unfinished upload again; makes no request, so a wrong id shows at the first use. */
+  openUpload(key: string, uploadId: string): MultipartUpload;
+  /** Unfinished uploads of keys below `prefix`, in key order. */
+  listUploads(prefix: string, signal?: AbortSignal): AsyncIterable<UnfinishedUpload>;
+  /** Copies an object within the store at any size (multipart copy over the single-copy limit); onto itself too. */
+  copy(from: string, to: string, options?: CopyOptions): Promise<PutResult>;
+  /** Deletes objects; missing ones are no error. Rejects if any could not be deleted, after trying all. */
+  delete(keys: readonly string[], signal?: AbortSignal): Promise<void>;
+  /** Pages of the keys that begin with `prefix`; the first page is asked for when iteration starts. Pages may be empty. */
+  list(prefix: string, options?: ListOptions): AsyncIterable<ListEntry[]>;
+  /** Releases connections and timers. */
+  close(): Promise<void>;
+}

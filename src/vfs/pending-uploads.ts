@@ -1,0 +1,65 @@
+/**
+ * The port inside `vfs/` between the visible tree (published objects, directories) and the uploads that are not
+ * published yet. One instance serves one logged-in session's view of one volume (a store and a key prefix).
+ *
+ * Life of an upload: `open → (dropped ⇄ resumed)* → closed → published`, with the ways out `replaced` and `expired`
+ * and the waiting room `parked` (closed under a temporary name, waiting for its rename).
+ *
+ * What the owner sees of it (nobody else sees anything):
+ * - open in this very session: the bytes so far, instead of any published version (`live-here`);
+ * - open in another session of the owner, dropped, or parked: its size, but only where nothing is published under that
+ *   name (`partial`, `parked`): a published version goes first, so that no client continues the old version with the
+ *   new one's tail.
+ */
+import type { AttributeChange, Attributes, FileHandle, OpenFlags } from "./file-system.ts";
+import type { ObjectInfo } from "../objectstore/objectstore.ts";
+
+/** How far an upload has come, as its owner's session sees it. */
+export type PendingState = "live-here" | "live-elsewhere" | "dropped" | "parked";
+
+/** An unpublished upload of the owner. `name` keys are full object keys as the client named them (temporary names included). */
+export interface PendingEntry {
+  readonly key: string;
+  readonly state: PendingState;
+  readonly attributes: Attributes;
+}
+
+/** What the tree knows about the published object under the key that is opened for writing. */
+export interface WriteRequest {
+  readonly key: string;
+  /** The virtual path, for error texts. */
+  readonly path: string;
+  readonly flags: OpenFlags;
+  readonly attributes: AttributeChange;
+  /** The published version, if the tree already knows; `unknown`: nobody asked the store yet (a new file costs one PUT, no HEAD). */
+  readonly published: ObjectInfo | "absent" | "unknown";
+}
+
+/** What changed in the store under a key, so that caches of the tree are dropped or filled. */
+export interface PublishedChange {
+  readonly key: string;
+  readonly size: number;
+  readonly etag: string;
+  readonly lastModifiedMs: number;
+  readonly mtime: number | undefined;
+  readonly mode: number | undefined;
+}
+
+/** See the head of this file. Keys are full keys in the volume's store. */
+export interface PendingUploads {
+  /** The owner's unpublished upload under `key`, whatever is published there. */
+  find(key: string): Promise<PendingEntry | undefined>;
+  /** All of them whose key begins with `prefix`, in UTF-8 byte order. */
+  list(prefix: string): Promise<PendingEntry[]>;
+  /** Opens `key` for writing: new, replacing, appending, resuming or editing in place, as flags and first write ask. */
+  open(request: WriteRequest): Promise<FileHandle>;
+  /** Applies times and mode to an unpublished upload. False if there is none under `key`. */
+  setAttributes(key: string, change: AttributeChange): Promise<boolean>;
+  /** Discards an unpublished upload that is not open in this session. False if there is none under `key`. */
+  discard(key: string): Promise<boolean>;
+  /**
+   * Renames an unpublished upload to `to`: a parked one is published if `to` is its final name (or published and then
+   * copied if it is another). False if there is none under `from`; `exists` if `to` is published and not `replace`.
+   */
+  rename(from: string, to: string, options: { readonly replace: boolean; readonly path: string }): Promise<boolean>;
+}
