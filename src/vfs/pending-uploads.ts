@@ -43,6 +43,12 @@ export interface PublishedChange {
   readonly lastModifiedMs: number;
   readonly mtime: number | undefined;
   readonly mode: number | undefined;
+  /**
+   * What was stored with it, where the writer knows: saves the HEAD before a later change of times, which has to restate
+   * it. Both or none.
+   */
+  readonly contentType?: string;
+  readonly metadata?: Readonly<Record<string, string>>;
 }
 
 /** See the head of this file. Keys are full keys in the volume's store. */
