@@ -1,0 +1,214 @@
+/**
+ * Turns checked values into the configuration: looks up regions, reads key files, parses keys, refuses storages that
+ * overlap. Collects problems instead of stopping at the first. Knows no YAML; places come from `locate`.
+ */
+import { readFile } from "node:fs/promises";
+import { dirname, isAbsolute, resolve } from "node:path";
+import { type AuthorizedKey, parseAuthorizedKeys } from "../auth/authorized-keys.ts";
+import type { ConfigLocation } from "../errors.ts";
+import type { GatewayConfig, RegionConfig, S3Connection, UserConfig, UserStorage } from "./gateway-config.ts";
+import { nearestName } from "./nearest-name.ts";
+import type { ConfigValues, ConnectionValues, RegionValues, UserValues } from "./schema.ts";
+import { formatStorageLocation, overlaps, parseStorageLocation } from "./storage-location.ts";
+import type { Problem } from "./yaml-source.ts";
+
+const MAX_KEY_FILE_BYTES = 1024 * 1024;
+
+/** What resolving needs to know of its surroundings. */
+export interface ResolveContext {
+  readonly file: string | undefined;
+  /** Folder that relative `hostKeys` and `state` count from. */
+  readonly workingDirectory: string;
+  /** Where the value at a path stands, in whichever file that is. */
+  readonly locate: (path: readonly PropertyKey[]) => ConfigLocation;
+  readonly report: (problem: Problem) => void;
+  /** Told of every key file that is read, so that it can be watched. */
+  readonly readsFile: (file: string) => void;
+}
+
+const CONNECTION_KEYS = [
+  "awsRegion",
+  "endpoint",
+  "pathStyle",
+  "profile",
+  "accessKeyId",
+  "secretAccessKey",
+  "sessionToken",
+  "roleArn",
+  "externalId",
+  "expectedBucketOwner",
+] as const satisfies readonly (keyof ConnectionValues)[];
+
+/** Says why `name` cannot be a user's or region's name, or undefined. Names become path and key segments. */
+export function checkName(name: string): string | undefined {
+  if (/^[A-Za-z0-9_][A-Za-z0-9._@+-]{0,63}$/.test(name) && name !== "__proto__") return undefined;
+  return `"${name.slice(0, 80)}" cannot be a name: write 1 to 64 letters, digits, . _ @ + -, not beginning with . or -`;
+}
+
+function connectionOf(user: UserValues, region: RegionValues | undefined): S3Connection {
+  const merged: Record<string, unknown> = {};
+  for (const key of CONNECTION_KEYS) {
+    const value = user.s3?.[key] ?? region?.[key];
+    if (value !== undefined) merged[key] = value;
+  }
+  // One identity replaces another as a whole: a user's own access key must not be combined with the region's profile or role.
+  if (user.s3?.accessKeyId !== undefined || user.s3?.profile !== undefined) {
+    for (const key of ["accessKeyId", "secretAccessKey", "sessionToken", "profile", "roleArn", "externalId"] as const) {
+      if (user.s3[key] === undefined) delete merged[key];
+    }
+  }
+  const { storageClass = region?.storageClass, sse = region?.sse, acl = region?.acl } = user;
+  return Object.freeze({ ...(merged as ConnectionValues), storageClass, sse, acl });
+}
+
+function checkConnection(path: readonly PropertyKey[], connection: ConnectionValues, context: ResolveContext): void {
+  const complain = (key: string, message: string): void => context.report({ location: context.locate([...path, key]), message });
+  if ((connection.accessKeyId === undefined) !== (connection.secretAccessKey === undefined)) {
+    const [there, missing] = connection.accessKeyId === undefined ? ["secretAccessKey", "accessKeyId"] : ["accessKeyId", "secretAccessKey"];
+    complain(there, `${there}: write ${missing} beside it, or neither for the AWS default chain`);
+  }
+  if (connection.profile !== undefined && connection.accessKeyId !== undefined)
+    complain("profile", "profile: write either a profile or an access key");
+  if (connection.sessionToken !== undefined && connection.accessKeyId === undefined)
+    complain("sessionToken", "sessionToken: needs accessKeyId");
+  if (connection.externalId !== undefined && connection.roleArn === undefined) complain("externalId", "externalId: needs roleArn");
+}
+
+function resolveStorage(name: string, user: UserValues, values: ConfigValues, context: ResolveContext): UserStorage | undefined {
+  const path = ["users", name];
+  const region = user.region === undefined ? undefined : values.regions[user.region];
+  if (user.region !== undefined && !region) {
+    const names = Object.keys(values.regions);
+    const meant = nearestName(user.region, names);
+    const advice = `${meant ? `did you mean "${meant}"? ` : ""}${names.length > 0 ? `known regions: ${names.join(", ")}` : "no region is defined under regions:"}`;
+    context.report({ location: context.locate([...path, "region"]), message: `region "${user.region}" is not defined: ${advice}` });
+    return undefined;
+  }
+  if (user.storage === undefined && !region) {
+    context.report({
+      location: context.locate(path),
+      message: `user "${name}" has no storage: write region: NAME or storage: s3://bucket/path`,
+    });
+    return undefined;
+  }
+  const location = parseStorageLocation(user.storage ?? `s3://${region?.bucket ?? ""}/${name}/`);
+  if (typeof location === "string") {
+    context.report({ location: context.locate([...path, "storage"]), message: location });
+    return undefined;
+  }
+  const uri = formatStorageLocation(location);
+  if (location.kind === "s3") return { uri, location, connection: connectionOf(user, region) };
+  if (region || user.s3) {
+    const key = region ? "region" : "s3";
+    context.report({ location: context.locate([...path, key]), message: `${key}: a file:// storage has none, remove it` });
+  }
+  return { uri, location, connection: undefined };
+}
+
+async function readKeyFile(file: string, context: ResolveContext): Promise<string> {
+  context.readsFile(file);
+  const text = await readFile(file, "utf8");
+  if (text.length > MAX_KEY_FILE_BYTES) throw new Error(`is larger than ${MAX_KEY_FILE_BYTES} bytes`);
+  return text;
+}
+
+async function resolveKeys(name: string, user: UserValues, context: ResolveContext): Promise<AuthorizedKey[]> {
+  const entries = typeof user.keys === "string" ? [user.keys] : user.keys;
+  const keys: AuthorizedKey[] = [];
+  for (const [index, entry] of entries.entries()) {
+    const location = context.locate(["users", name, "keys", ...(typeof user.keys === "string" ? [] : [index])]);
+    const file = typeof entry === "object" ? entry.file : /^file:(.+)$/s.exec(entry.trim())?.[1]?.trim();
+    try {
+      if (file === undefined) {
+        keys.push(...parseAuthorizedKeys(String(entry)));
+      } else {
+        const localPath = resolve(dirname(location.file), file.replace(/^\/\/(?=\/)/, ""));
+        keys.push(...parseAuthorizedKeys(await readKeyFile(localPath, context)));
+      }
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      context.report({ location, message: `user "${name}": ${file === undefined ? "" : `key file ${file}: `}${reason}` });
+    }
+  }
+  return keys;
+}
+
+function checkOverlaps(users: readonly UserConfig[], context: ResolveContext): void {
+  const endpointOf = ({ storage }: UserConfig): string => (storage.location.kind === "s3" ? (storage.connection?.endpoint ?? "aws") : "");
+  const sortKey = (user: UserConfig): string => `${endpointOf(user)} ${user.storage.uri}`;
+  const sorted = users.map((user) => ({ user, key: sortKey(user) })).sort((a, b) => (a.key < b.key ? -1 : a.key > b.key ? 1 : 0));
+  // Sorted, a location that contains others stands before all of them, so a stack of open ones finds every overlap.
+  const open: UserConfig[] = [];
+  for (const { user } of sorted) {
+    const contains = (outer: UserConfig): boolean =>
+      endpointOf(outer) === endpointOf(user) && overlaps(outer.storage.location, user.storage.location);
+    while (open.length > 0 && !contains(open[open.length - 1] ?? user)) open.pop();
+    const other = open.find((outer) => !(outer.shared && user.shared));
+    if (other) {
+      const { file, line, column } = other.definedAt;
+      const places = `${user.storage.uri} of user "${user.name}" overlaps ${other.storage.uri} of user "${other.name}" (${file}:${line}:${column})`;
+      context.report({ location: user.definedAt, message: `${places}: choose another storage, or write shared: true for both` });
+    }
+    open.push(user);
+  }
+}
+
+function resolveRegions(values: ConfigValues, context: ResolveContext): Map<string, RegionConfig> {
+  const regions = new Map<string, RegionConfig>();
+  for (const [name, region] of Object.entries(values.regions)) {
+    const wrong = checkName(name);
+    const definedAt = context.locate(["regions", name]);
+    if (wrong) context.report({ location: definedAt, message: wrong });
+    checkConnection(["regions", name], region, context);
+    regions.set(name, Object.freeze({ ...region, name, definedAt }));
+  }
+  return regions;
+}
+
+async function resolveUser(name: string, values: ConfigValues, context: ResolveContext): Promise<UserConfig | undefined> {
+  const user = values.users[name];
+  if (!user) return undefined;
+  const definedAt = context.locate(["users", name]);
+  const wrong = checkName(name);
+  if (wrong) context.report({ location: definedAt, message: wrong });
+  if (user.s3) checkConnection(["users", name, "s3"], user.s3, context);
+  const keys = await resolveKeys(name, user, context);
+  const storage = wrong ? undefined : resolveStorage(name, user, values, context);
+  if (!storage) return undefined;
+  const { region, readOnly, quota, bandwidth, shared } = user;
+  return Object.freeze({
+    name,
+    region,
+    storage: Object.freeze(storage),
+    keys: Object.freeze(keys),
+    readOnly,
+    quota,
+    bandwidth,
+    shared,
+    definedAt,
+  });
+}
+
+/** The configuration of `values`; usable only if nothing was reported. */
+export async function resolveConfig(values: ConfigValues, context: ResolveContext): Promise<GatewayConfig> {
+  const absolute = (path: string): string => (isAbsolute(path) ? path : resolve(context.workingDirectory, path));
+  const regions = resolveRegions(values, context);
+  const users = new Map<string, UserConfig>();
+  for (const name of Object.keys(values.users)) {
+    const user = await resolveUser(name, values, context);
+    if (user) users.set(name, user);
+  }
+  checkOverlaps([...users.values()], context);
+  const { admin, log, uploads, listing, server } = values;
+  const paths = { hostKeys: absolute(server.hostKeys), state: absolute(server.state) };
+  return Object.freeze({
+    file: context.file,
+    server: Object.freeze({ ...server, ...paths }),
+    admin,
+    log,
+    uploads,
+    listing,
+    regions,
+    users,
+  });
+}

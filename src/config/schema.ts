@@ -1,0 +1,300 @@
+/**
+ * The shape of the configuration file, its defaults and its descriptions: the source of the types, of the checks and of
+ * the JSON Schema that editors use. Knows one value at a time; what has to fit together is checked in `resolve.ts`.
+ */
+import { z } from "zod";
+import { parseDuration, parseSize } from "./quantities.ts";
+import { checkBucket, parseStorageLocation } from "./storage-location.ts";
+
+const SIZE_HINT = "write a size such as 256MiB, 1.5GB or a number of bytes";
+const DURATION_HINT = "write a duration such as 30s, 15m, 12h or 7d";
+const MIB = 1024 * 1024;
+const DAY_MS = 86_400_000;
+
+/** A number of bytes, as a number or with a unit. */
+function size(minimum: number): z.ZodType<number, number | string> {
+  return z.union([z.number(), z.string()], { error: SIZE_HINT }).transform((value, context) => {
+    const bytes = parseSize(String(value));
+    if (bytes === undefined || bytes < minimum) {
+      context.addIssue({ code: "custom", message: bytes === undefined ? SIZE_HINT : `must be at least ${minimum} bytes: ${SIZE_HINT}` });
+      return z.NEVER;
+    }
+    return bytes;
+  });
+}
+
+/** A duration in milliseconds; plain numbers are seconds. */
+function duration(minimumMs: number): z.ZodType<number, number | string> {
+  return z.union([z.number(), z.string()], { error: DURATION_HINT }).transform((value, context) => {
+    const milliseconds = parseDuration(String(value));
+    if (milliseconds === undefined || milliseconds < minimumMs) {
+      context.addIssue({ code: "custom", message: milliseconds === undefined ? DURATION_HINT : `is too short: ${DURATION_HINT}` });
+      return z.NEVER;
+    }
+    return milliseconds;
+  });
+}
+
+/** Bytes per second: as a size, optionally with `/s`. */
+function rate(): z.ZodType<number, number | string> {
+  const hint = "write bytes per second, such as 10MiB or 10MiB/s";
+  return z.union([z.number(), z.string()], { error: hint }).transform((value, context) => {
+    const bytes = parseSize(String(value).replace(/\/s$/, ""));
+    if (bytes === undefined || bytes < 1024) {
+      context.addIssue({ code: "custom", message: bytes === undefined ? hint : `must be at least 1KiB: ${hint}` });
+      return z.NEVER;
+    }
+    return bytes;
+  });
+}
+
+function count(minimum: number, maximum: number): z.ZodNumber {
+  return z.int({ error: "write a whole number" }).min(minimum).max(maximum);
+}
+
+/** A host and port; port 0 takes a free one. */
+export interface ListenAddress {
+  readonly host: string;
+  readonly port: number;
+}
+
+const LISTEN_HINT = 'write "HOST:PORT", such as "0.0.0.0:2022" or "[::]:2022"';
+
+/** Host and port of `HOST:PORT` (IPv6 in brackets), or undefined. */
+export function parseListenAddress(text: string): ListenAddress | undefined {
+  const match = /^(?:\[([0-9a-fA-F:.%]+)\]|([^:[\]\s]+)):([0-9]{1,5})$/.exec(text);
+  const host = match?.[1] ?? match?.[2];
+  const port = Number(match?.[3]);
+  return host !== undefined && port <= 65_535 ? { host, port } : undefined;
+}
+
+const listenAddress = z.string({ error: LISTEN_HINT }).transform((text, context): ListenAddress => {
+  const address = parseListenAddress(text);
+  if (address) return address;
+  context.addIssue({ code: "custom", message: LISTEN_HINT });
+  return z.NEVER;
+});
+
+/** A storage URI in any of its forms; parsed again where it is resolved. */
+const storage = z.string({ error: "write s3://bucket/path or file:///folder" }).superRefine((text, context) => {
+  const location = parseStorageLocation(text);
+  if (typeof location === "string") context.addIssue({ code: "custom", message: location });
+});
+
+const nonEmpty = z.string({ error: "write a text" }).min(1, { error: "must not be empty" });
+
+const connectionShape = {
+  awsRegion: z
+    .string({ error: "write a region's name, such as us-east-1" })
+    .regex(/^[a-z0-9-]{2,40}$/, { error: "write a region's name, such as us-east-1" })
+    .optional()
+    .describe("AWS region of the bucket. Default: what the AWS default chain finds."),
+  endpoint: z
+    .url({ protocol: /^https?$/, error: "write the store's address, such as https://s3.example.org" })
+    .optional()
+    .describe("Address of an S3-compatible store. Absent: AWS."),
+  pathStyle: z
+    .boolean({ error: "write true or false" })
+    .optional()
+    .describe("Bucket in the path instead of the host name; most stores other than AWS need true."),
+  profile: nonEmpty.optional().describe("Named profile of the AWS shared configuration files."),
+  accessKeyId: nonEmpty.optional().describe("Access key; better an environment reference than in clear. Absent: the AWS default chain."),
+  secretAccessKey: nonEmpty.optional().describe("Secret of the access key; better an environment reference than in clear. Never logged."),
+  sessionToken: nonEmpty.optional().describe("Session token of temporary credentials. Never logged."),
+  roleArn: z
+    .string({ error: "write the role's ARN" })
+    .regex(/^arn:[a-z-]+:iam::[0-9]{12}:role\/.+$/, { error: "write a role's ARN: arn:aws:iam::123456789012:role/name" })
+    .optional()
+    .describe("Role to assume for every request."),
+  externalId: nonEmpty.optional().describe("External id that the role's owner asks for."),
+  expectedBucketOwner: z
+    .string({ error: 'write the 12-digit account number in quotes: "123456789012"' })
+    .regex(/^[0-9]{12}$/, { error: 'write the 12-digit account number in quotes: "123456789012"' })
+    .optional()
+    .describe("Account that must own the bucket; sent with every request."),
+};
+
+const sseAlgorithm = z.enum(["AES256", "aws:kms", "aws:kms:dsse"]);
+const objectShape = {
+  storageClass: z
+    .enum(["STANDARD", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER_IR", "REDUCED_REDUNDANCY", "EXPRESS_ONEZONE"])
+    .optional()
+    .describe("Storage class of new objects. Archive classes are not offered: their objects cannot be read back at once."),
+  sse: z
+    .union([sseAlgorithm, z.strictObject({ algorithm: sseAlgorithm, kmsKeyId: nonEmpty.optional(), bucketKey: z.boolean().optional() })], {
+      error: "write AES256, aws:kms, or { algorithm: aws:kms, kmsKeyId: … }",
+    })
+    .optional()
+    .describe("Server-side encryption of new objects. Absent: the bucket's own default."),
+  acl: z
+    .enum(["private", "bucket-owner-full-control", "bucket-owner-read", "authenticated-read", "public-read"])
+    .optional()
+    .describe("Canned ACL of new objects; only for buckets that still have ACLs on."),
+};
+
+const connection = z.strictObject(connectionShape);
+
+const region = z
+  .strictObject({
+    bucket: z
+      .string({ error: "write the bucket's name" })
+      .superRefine((name, context) => {
+        const wrong = checkBucket(name);
+        if (wrong) context.addIssue({ code: "custom", message: wrong });
+      })
+      .describe("Bucket in which each user of the region gets the prefix NAME/."),
+    backup: storage.optional().describe("Where the region is synced to; never derived from names."),
+    ...connectionShape,
+    ...objectShape,
+  })
+  .describe("A bucket of our own and how to reach it.");
+
+const keyEntry = z.union(
+  [nonEmpty, z.strictObject({ file: nonEmpty.describe("A .pub or authorized_keys file, relative to this file.") })],
+  {
+    error: "write a public key line, a pasted block, or file: NAME.pub",
+  },
+);
+
+const user = z
+  .strictObject({
+    region: z
+      .string({ error: "write the name of one of the regions" })
+      .optional()
+      .describe("Storage becomes s3://<bucket>/<user>/ of that region."),
+    storage: storage.optional().describe("s3://bucket/path or file:///folder; instead of region, or with region's connection."),
+    s3: connection.optional().describe("Connection of this user's storage; overrides the region's."),
+    keys: z
+      .union([z.array(keyEntry), nonEmpty], { error: "write a list of public keys" })
+      .describe("Public keys as people have them: OpenSSH lines with options, RFC 4716 blocks, file: NAME."),
+    readOnly: z.boolean({ error: "write true or false" }).default(false).describe("Nothing can be written, renamed or removed."),
+    quota: z
+      .strictObject({ bytes: size(1).optional(), files: count(1, 1e12).optional() })
+      .optional()
+      .describe("Most bytes and files; uploads beyond are refused."),
+    bandwidth: z
+      .strictObject({ up: rate().optional(), down: rate().optional() })
+      .optional()
+      .describe("Most bytes per second of all the user's sessions together; up is towards the gateway."),
+    shared: z
+      .boolean({ error: "write true or false" })
+      .default(false)
+      .describe("The storage may overlap another user's who is shared too."),
+    ...objectShape,
+  })
+  .describe("A customer: who may log in, and where the files lie.");
+
+const limits = z
+  .strictObject({
+    loginGrace: duration(1000).default(60_000).describe("Time a connection has to log in."),
+    maxAuthTries: count(1, 100).default(6).describe("Keys a connection may offer before it is ended."),
+    maxUnauthenticated: count(1, 100_000).default(256).describe("Connections that have not logged in yet, in total."),
+    maxUnauthenticatedPerIp: count(1, 100_000).default(100).describe("The same from one address."),
+    maxConnections: count(1, 1_000_000).default(10_000).describe("Connections in total."),
+    maxSessionsPerUser: count(1, 100_000).default(200).describe("Connections of one user at a time."),
+    maxChannelsPerConnection: count(1, 1000).default(32).describe("Sessions (sftp, scp, …) on one connection at a time."),
+    idleTimeout: duration(10_000).default(3_600_000).describe("A connection on which nothing happens is ended after this."),
+    keepaliveInterval: duration(1000).default(30_000).describe("A silent client is asked for a sign of life this often."),
+    drain: duration(0).default(30_000).describe("Time running sessions get to finish when the gateway stops."),
+  })
+  .prefault({});
+
+const server = z
+  .strictObject({
+    listen: z
+      .union([z.array(listenAddress).min(1, { error: LISTEN_HINT }), listenAddress.transform((address) => [address])], {
+        error: LISTEN_HINT,
+      })
+      .prefault(["0.0.0.0:2022"])
+      .describe("Addresses to listen on; port 0 takes a free one."),
+    hostKeys: nonEmpty
+      .default("keys/")
+      .describe("Folder of OpenSSH private host keys; generated when missing. Relative to the working directory."),
+    state: nonEmpty.default("state/").describe("Folder of the cache and the unfinished uploads. Relative to the working directory."),
+    banner: z.string().max(4096).optional().describe("Shown before the login."),
+    motd: z.string().max(4096).optional().describe("Shown to those who open a shell."),
+    memoryBudget: size(16 * MIB)
+      .prefault("256MiB")
+      .describe("Most memory that clients together can make the gateway hold. When it is spent, they wait."),
+    limits,
+    algorithms: z
+      .enum(["modern", "compatible"])
+      .default("modern")
+      .describe("compatible also offers older key exchanges and MACs, for clients of before 2015."),
+    allowSha1Signatures: z
+      .boolean({ error: "write true or false" })
+      .default(false)
+      .describe("Accepts ssh-rsa signatures with SHA-1, which Debian 12's curl needs. Insecure: logged as a warning."),
+  })
+  .prefault({})
+  .describe("The SSH server.");
+
+const uploads = z
+  .strictObject({
+    temporaryNames: z
+      .array(nonEmpty.max(255))
+      .max(64)
+      .default(["*.filepart"])
+      .describe("Names (* and ?) under which clients upload before they rename; published only by the rename."),
+    expiry: duration(60_000)
+      .default(7 * DAY_MS)
+      .describe("Unfinished uploads are discarded after this."),
+  })
+  .prefault({})
+  .describe("Unfinished uploads.");
+
+const listing = z
+  .strictObject({
+    times: z
+      .enum(["auto", "exact", "listing"])
+      .default("auto")
+      .describe("exact asks the store for every unknown time; listing shows the store's own; auto is exact up to 2,000 unknown entries."),
+  })
+  .prefault({})
+  .describe("Directory listings.");
+
+const admin = z
+  .strictObject({
+    listen: listenAddress.optional().describe("Address of /healthz, /readyz and /metrics; keep it local. Absent: off."),
+  })
+  .prefault({})
+  .describe("Health and metrics over HTTP.");
+
+const log = z
+  .strictObject({
+    level: z.enum(["trace", "debug", "info", "warn", "error", "fatal"]).default("info").describe("Least severe level that is logged."),
+    format: z.enum(["auto", "json", "pretty"]).default("auto").describe("auto is pretty on a terminal, else JSON."),
+  })
+  .prefault({})
+  .describe("The log.");
+
+/** The whole file. */
+export const configSchema = z
+  .strictObject({
+    server,
+    admin,
+    log,
+    uploads,
+    listing,
+    include: z
+      .array(nonEmpty)
+      .default([])
+      .describe("More drop-in files or folders with users and regions, relative to this file. users.d/ beside it is always read."),
+    regions: z.record(z.string(), region).default({}).describe("Buckets by region name."),
+    users: z.record(z.string(), user).default({}).describe("Users by login name."),
+  })
+  .describe("Configuration of sftp-s3-gateway.");
+
+/** The parts of the file that a drop-in may hold. */
+export const DROP_IN_KEYS: readonly string[] = ["users", "regions"];
+
+/** The file after checks and defaults, before names are looked up and files are read. */
+export type ConfigValues = z.output<typeof configSchema>;
+/** One region of it. */
+export type RegionValues = z.output<typeof region>;
+/** One user of it. */
+export type UserValues = z.output<typeof user>;
+/** Connection keys of a region or a user. */
+export type ConnectionValues = z.output<typeof connection>;
+/** How new objects are stored. */
+export type SseValues = UserValues["sse"];
