@@ -1,0 +1,104 @@
+/**
+ * The directory `state/` of one node: an embedded store (lmdb) and files, opened by every worker process of the node
+ * at once. All of it is a cache or a shortcut: truth is in the object store, and the whole directory may be deleted
+ * between runs. Knows no uploads, keys or users; `UploadTable`, `TailStore` and the metadata cache know what they keep.
+ */
+import { mkdirSync, readFileSync, renameSync } from "node:fs";
+import { mkdir } from "node:fs/promises";
+import path from "node:path";
+import { type Database, open as openEnvironment, type RootDatabase } from "lmdb";
+
+/** Named tables one environment can hold. */
+const maxTables = 16;
+
+/** Where a broken store is put aside, so that an operator can look at it. */
+const brokenSuffix = ".broken";
+
+/** An open state directory. Whoever opened it owes `close`. */
+export class StateDirectory {
+  /** Local path of the directory. */
+  readonly localPath: string;
+  /**
+   * Names this process among all that ever used the directory: its pid and when the kernel started it, so that a pid
+   * that was given away again is not taken for its former owner.
+   */
+  readonly processId: string;
+  readonly #root: RootDatabase;
+
+  private constructor(localPath: string, root: RootDatabase) {
+    this.localPath = localPath;
+    this.processId = `${process.pid}:${processStart(process.pid) ?? "unknown"}`;
+    this.#root = root;
+  }
+
+  /**
+   * Opens the directory, creating it with mode 0700. A store in it that cannot be opened is put aside and a new one
+   * begun; `onBroken` is told why. Rejects with the system's error if the directory cannot be created or written.
+   */
+  static async open(localPath: string, options: { readonly onBroken?: (error: Error) => void } = {}): Promise<StateDirectory> {
+    await mkdir(localPath, { recursive: true, mode: 0o700 });
+    const storePath = path.join(localPath, "store");
+    try {
+      return new StateDirectory(localPath, openStore(storePath));
+    } catch (error) {
+      renameSync(storePath, `${storePath}${brokenSuffix}-${Date.now()}`);
+      options.onBroken?.(error instanceof Error ? error : new Error(String(error)));
+      return new StateDirectory(localPath, openStore(storePath));
+    }
+  }
+
+  /** The table `name`, created when it is not there. Keys are strings or arrays of strings and numbers. */
+  table<Value>(name: string): Database<Value, string[] | string> {
+    return this.#root.openDB<Value, string[] | string>({ name });
+  }
+
+  /** A folder for files below the directory, created when it is not there. */
+  folder(name: string): string {
+    const localPath = path.join(this.localPath, name);
+    mkdirSync(localPath, { recursive: true, mode: 0o700 });
+    return localPath;
+  }
+
+  /** True while the process that `processId` names runs on this node. */
+  isAlive(processId: string): boolean {
+    if (processId === this.processId) return true;
+    const [pidText = "", started] = processId.split(":");
+    const pid = Number(pidText);
+    if (!Number.isSafeInteger(pid) || pid <= 0) return false;
+    try {
+      process.kill(pid, 0);
+    } catch (error) {
+      return error instanceof Error && "code" in error && error.code === "EPERM";
+    }
+    return (processStart(pid) ?? "unknown") === started;
+  }
+
+  /** Resolves once every write so far is on the disk. */
+  async flushed(): Promise<void> {
+    await this.#root.flushed;
+  }
+
+  /** Waits for writes under way and closes the store. */
+  async close(): Promise<void> {
+    await this.#root.close();
+  }
+}
+
+/** Opens the environment and reads from it once, because a damaged file shows only then. */
+function openStore(storePath: string): RootDatabase {
+  mkdirSync(storePath, { recursive: true, mode: 0o700 });
+  const root = openEnvironment({ path: storePath, maxDbs: maxTables, noSubdir: false });
+  root.getKeysCount({ limit: 1 });
+  return root;
+}
+
+/** When the kernel started a process, in its own ticks; undefined where the system has no `/proc`. */
+function processStart(pid: number): string | undefined {
+  try {
+    const text = readFileSync(`/proc/${pid}/stat`, "latin1");
+    // The command's name may hold blanks and parentheses: the fields are counted behind its last parenthesis.
+    return text.slice(text.lastIndexOf(")") + 2).split(" ")[19];
+  } catch {
+    return undefined;
+  }
+}

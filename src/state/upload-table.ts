@@ -1,0 +1,147 @@
+/**
+ * The table of unpublished uploads of one volume, shared by all processes of the node: what the store holds of each,
+ * where its tail is, who owns it. Parts are rows of their own, so that an upload of 10,000 parts costs 10,000 small
+ * writes. Knows nothing of stores and handles; a table that cannot be written costs resumability, never an upload.
+ */
+import { createHash } from "node:crypto";
+import type { Database } from "lmdb";
+import type { StateDirectory } from "./state-directory.ts";
+
+/** How far an upload in the table has come. */
+export type UploadRowState = "open" | "dropped" | "parked";
+
+/** A stored part as the table keeps it. */
+export interface UploadPartRow {
+  readonly partNumber: number;
+  readonly size: number;
+  readonly etag: string;
+  readonly crc32?: number;
+}
+
+/** Bytes that follow the stored parts, kept in a file of the tail store. */
+export interface UploadTailRow {
+  readonly file: string;
+  /** Offset in the finished object of the file's first byte. */
+  readonly start: number;
+  readonly length: number;
+}
+
+/** One unpublished upload without its parts. Sizes in bytes, times in milliseconds since the epoch unless said otherwise. */
+export interface UploadRow {
+  readonly id: string;
+  readonly user: string;
+  /** The key as the client named it (a temporary name included). */
+  readonly name: string;
+  /** The key it will be published under. */
+  readonly key: string;
+  readonly state: UploadRowState;
+  /** The store's name for it; absent while everything is in the tail. */
+  readonly uploadId?: string;
+  readonly tail?: UploadTailRow;
+  /** Bytes received without a gap; for `open` as of the last write to the table. */
+  readonly length: number;
+  /** The published version it continues. */
+  readonly base?: { readonly etag: string; readonly size: number };
+  /** Whole seconds. */
+  readonly mtime?: number;
+  readonly mode?: number;
+  /** What the store was told when the upload was created. */
+  readonly created?: { readonly mtime?: number; readonly mode?: number };
+  readonly startedMs: number;
+  readonly updatedMs: number;
+  /** `StateDirectory.processId` of the process that last had it open. */
+  readonly processId: string;
+}
+
+/** See the head of this file. */
+export class UploadTable {
+  readonly #volume: string;
+  readonly #state: StateDirectory;
+  readonly #rows: Database<UploadRow, string[] | string>;
+  readonly #parts: Database<UploadPartRow, string[] | string>;
+  readonly #notes: Database<number, string[] | string>;
+
+  /** `volume` names the store and key prefix; two volumes with one name share their uploads. */
+  constructor(state: StateDirectory, volume: string) {
+    this.#state = state;
+    this.#volume = createHash("sha256").update(volume).digest("base64url").slice(0, 22);
+    this.#rows = state.table("uploads");
+    this.#parts = state.table("upload-parts");
+    this.#notes = state.table("upload-notes");
+  }
+
+  /** This process as rows name it. */
+  get processId(): string {
+    return this.#state.processId;
+  }
+
+  /** True while the process that has the row open lives. */
+  isOpen(row: UploadRow): boolean {
+    return row.state === "open" && this.#state.isAlive(row.processId);
+  }
+
+  /** Writes a row; resolves once other processes see it. */
+  async put(row: UploadRow): Promise<void> {
+    await this.#rows.put([this.#volume, row.name, row.id], row);
+  }
+
+  /** Adds a stored part to an upload. */
+  async putPart(id: string, part: UploadPartRow): Promise<void> {
+    await this.#parts.put([id, partKey(part.partNumber)], part);
+  }
+
+  /** The row of one upload. */
+  get(name: string, id: string): UploadRow | undefined {
+    return this.#rows.get([this.#volume, name, id]);
+  }
+
+  /** The stored parts of an upload in the order of their numbers. */
+  parts(id: string): UploadPartRow[] {
+    const parts: UploadPartRow[] = [];
+    for (const { value } of this.#parts.getRange({ start: [id], end: [id, "~"] })) parts.push(value);
+    return parts;
+  }
+
+  /** All uploads of one name. */
+  find(name: string): UploadRow[] {
+    const rows: UploadRow[] = [];
+    for (const { value } of this.#rows.getRange({ start: [this.#volume, name], end: [this.#volume, name, "~"] })) rows.push(value);
+    return rows;
+  }
+
+  /** All uploads whose name begins with `prefix`, in UTF-8 byte order of their names. */
+  list(prefix: string): UploadRow[] {
+    const rows: UploadRow[] = [];
+    for (const { key, value } of this.#rows.getRange({ start: [this.#volume, prefix] })) {
+      if (key[0] !== this.#volume || !value.name.startsWith(prefix)) break;
+      rows.push(value);
+    }
+    return rows;
+  }
+
+  /** Forgets an upload and its parts. */
+  async remove(name: string, id: string): Promise<void> {
+    const keys = [...this.#parts.getKeys({ start: [id], end: [id, "~"] })];
+    await Promise.all([this.#rows.remove([this.#volume, name, id]), ...keys.map((key) => this.#parts.remove(key))]);
+  }
+
+  /** A remembered time of this volume, in milliseconds since the epoch. */
+  note(name: string): number | undefined {
+    return this.#notes.get([this.#volume, name]);
+  }
+
+  /** Remembers a time of this volume. */
+  async putNote(name: string, timeMs: number): Promise<void> {
+    await this.#notes.put([this.#volume, name], timeMs);
+  }
+
+  /** Resolves once every write so far survives a crash of the machine. */
+  flushed(): Promise<void> {
+    return this.#state.flushed();
+  }
+}
+
+/** Sorts as the number does. */
+function partKey(partNumber: number): string {
+  return String(partNumber).padStart(6, "0");
+}
