@@ -2,6 +2,7 @@
  * Reads the configuration: the main file, its drop-ins (`users.d/` beside it and `include`), merged and checked whole.
  * Every mistake comes with file, line and column and with what to write instead. Watches nothing: see `config-store.ts`.
  */
+import { createHash, type Hash } from "node:crypto";
 import { readdir, readFile, stat } from "node:fs/promises";
 import { dirname, resolve } from "node:path";
 import { ConfigError, type ConfigLocation } from "../errors.ts";
@@ -27,6 +28,8 @@ export interface LoadedConfig {
   readonly config: GatewayConfig;
   /** Files and folders whose change may change the configuration, absolute. */
   readonly dependencies: ReadonlySet<string>;
+  /** Equal for equal content of all files. */
+  readonly fingerprint: string;
 }
 
 /** A drop-in folder's files: what it holds or may hold one day. */
@@ -43,7 +46,7 @@ function isMissing(error: unknown): boolean {
   return error instanceof Error && "code" in error && (error.code === "ENOENT" || error.code === "ENOTDIR");
 }
 
-async function readSource(file: string, options: LoadOptions): Promise<YamlSource> {
+async function readSource(file: string, options: LoadOptions, hash: Hash): Promise<YamlSource> {
   const location = { file, ...NOWHERE_LINE };
   let text = options.replacements?.get(file);
   if (text === undefined) {
@@ -56,6 +59,7 @@ async function readSource(file: string, options: LoadOptions): Promise<YamlSourc
   }
   if (Buffer.byteLength(text) > MAX_CONFIG_FILE_BYTES)
     throw new ConfigError(`the file is larger than ${MAX_CONFIG_FILE_BYTES} bytes`, location);
+  hash.update(`${file}\0${text}\0`);
   return new YamlSource(file, text, options.environment ?? process.env);
 }
 
@@ -184,11 +188,12 @@ function compareProblems(a: Problem, b: Problem): number {
 export async function loadConfig(file: string, options: LoadOptions = {}): Promise<LoadedConfig> {
   const main = resolve(file);
   const dependencies = new Set([main]);
-  const merge = new Merge(await readSource(main, options));
+  const hash = createHash("sha256");
+  const merge = new Merge(await readSource(main, options, hash));
   const problems: Problem[] = merge.problems;
   for (const dropIn of await findDropIns(main, merge.values.include, merge, dependencies)) {
     dependencies.add(dropIn);
-    merge.add(await readSource(dropIn, options));
+    merge.add(await readSource(dropIn, options, hash));
   }
   const parsed = configSchema.safeParse(merge.values, { reportInput: true });
   if (!parsed.success) {
@@ -205,8 +210,11 @@ export async function loadConfig(file: string, options: LoadOptions = {}): Promi
     // The name, not the value behind it, is where people look for a user or region.
     locate: (path) => (path.length === 2 ? merge.locateKey(path) : merge.locate(path)),
     report: (problem) => problems.push(problem),
-    readsFile: (keyFile) => dependencies.add(keyFile),
+    readsFile: (keyFile, text) => {
+      dependencies.add(keyFile);
+      if (text !== undefined) hash.update(`${keyFile}\0${text}\0`);
+    },
   });
   if (problems.length > 0) throw configErrorOf(problems.sort(compareProblems));
-  return { config, dependencies };
+  return { config, dependencies, fingerprint: hash.digest("hex") };
 }

@@ -22,8 +22,8 @@ export interface ResolveContext {
   /** Where the value at a path stands, in whichever file that is. */
   readonly locate: (path: readonly PropertyKey[]) => ConfigLocation;
   readonly report: (problem: Problem) => void;
-  /** Told of every key file that is read, so that it can be watched. */
-  readonly readsFile: (file: string) => void;
+  /** Told of every key file before it is read and again with its text, so that it can be watched. */
+  readonly readsFile: (file: string, text?: string) => void;
 }
 
 const CONNECTION_KEYS = [
@@ -109,6 +109,7 @@ async function readKeyFile(file: string, context: ResolveContext): Promise<strin
   context.readsFile(file);
   const text = await readFile(file, "utf8");
   if (text.length > MAX_KEY_FILE_BYTES) throw new Error(`is larger than ${MAX_KEY_FILE_BYTES} bytes`);
+  context.readsFile(file, text);
   return text;
 }
 

@@ -1,0 +1,42 @@
+/**
+ * The log: pino, JSON lines by default, readable lines on a terminal. Messages are constant phrases, data are fields;
+ * secrets are cut out wherever they might stand. Knows nothing of what is logged.
+ */
+import { pino, type Logger as PinoLogger } from "pino";
+import { PinoPretty } from "pino-pretty";
+import { Writable } from "node:stream";
+
+/**
+ * What everybody logs to. Levels: error = the operator must act, warn = degraded, info = login, logout, transfer end,
+ * job end, reload; debug = each request.
+ */
+export type Logger = PinoLogger;
+
+/** How the log looks; `level` is the least severe level written, `auto` is pretty on a terminal and JSON elsewhere. */
+export interface LogOptions {
+  readonly level?: string;
+  readonly format?: "auto" | "json" | "pretty";
+  /** Where lines go; default: standard output. */
+  readonly destination?: NodeJS.WritableStream & { readonly isTTY?: boolean };
+}
+
+const SECRET_KEYS = ["secretAccessKey", "accessKeyId", "sessionToken", "externalId", "password", "passphrase", "authorization"];
+const REDACTED_PATHS = SECRET_KEYS.flatMap((key) => [key, `*.${key}`, `*.*.${key}`]);
+
+/** A new root log. It writes synchronously, so that the last line before the process ends is not lost. */
+export function createLogger(options: LogOptions = {}): Logger {
+  const destination = options.destination ?? process.stdout;
+  const pretty = options.format === "pretty" || ((options.format ?? "auto") === "auto" && destination.isTTY === true);
+  const settings = { level: options.level ?? "info", redact: { paths: REDACTED_PATHS, censor: "[secret]" }, base: null };
+  if (!pretty) {
+    if (destination === process.stdout) return pino(settings, pino.destination({ dest: 1, sync: true }));
+    return pino(settings, destination);
+  }
+  const sink = new Writable({
+    write: (chunk, _encoding, done) => (destination.write(chunk) === false ? destination.once("drain", () => done()) : done()),
+  });
+  return pino(
+    settings,
+    PinoPretty({ destination: sink, colorize: destination.isTTY === true, ignore: "pid,hostname", translateTime: "SYS:HH:MM:ss" }),
+  );
+}
