@@ -30,8 +30,8 @@ const MODE_KEYS = ["mode", "file-permissions"] as const;
 /** Reads what any known tool wrote. Nonsense counts as absent. */
 export function readTimes(metadata: Readonly<Record<string, string>>): StoredTimes {
   const mtime =
-    parseSeconds(metadata["mtime"]) ?? parseFileMtime(metadata["file-mtime"]) ?? parseSeconds(metadata["goog-reserved-file-mtime"]);
-  return { mtime, mode: parseMode(metadata["mode"]) ?? parseOctal(metadata["file-permissions"]) };
+    parseSeconds(metadata.mtime) ?? parseFileMtime(metadata["file-mtime"]) ?? parseSeconds(metadata["goog-reserved-file-mtime"]);
+  return { mtime, mode: parseMode(metadata.mode) ?? parseOctal(metadata["file-permissions"]) };
 }
 
 /**
@@ -46,13 +46,13 @@ export function writeTimes(
   const result: Record<string, string> = { ...metadata };
   if (times.mtime !== undefined) {
     for (const key of TIME_KEYS) delete result[key];
-    result["mtime"] = String(Math.trunc(times.mtime));
+    result.mtime = String(Math.trunc(times.mtime));
   }
   if (times.mode !== undefined) {
     for (const key of MODE_KEYS) delete result[key];
     const mode = times.mode & PERMISSION_MASK;
     const isDefault = mode === (type === "file" ? DEFAULT_FILE_MODE : DEFAULT_DIRECTORY_MODE);
-    if (!isDefault) result["mode"] = String((type === "file" ? FILE_TYPE : DIRECTORY_TYPE) | mode);
+    if (!isDefault) result.mode = String((type === "file" ? FILE_TYPE : DIRECTORY_TYPE) | mode);
   }
   return result;
 }

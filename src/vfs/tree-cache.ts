@@ -1,0 +1,213 @@
+/**
+ * What this process has lately seen of one volume's tree: files, directories, and which directories were listed whole.
+ * Everything in it may be out of date; the age says how far an answer may be trusted, and for what. Bounded. Knows keys
+ * and times, makes no requests.
+ *
+ * Each piece of knowledge carries the tick at which its request began, so that an answer that was under way while this
+ * process wrote never replaces what the write left behind.
+ */
+import type { ListedObject, ObjectInfo } from "../objectstore/objectstore.ts";
+
+/** How long knowledge answers `stat` without a request. */
+export const STAT_TRUST_MS = 4_000;
+/** How long a directory seen to exist counts as the existing parent of something new. */
+export const PARENT_TRUST_MS = 60_000;
+/** How long a known version is good enough to open: reading verifies it by its ETag. */
+export const OPEN_TRUST_MS = 300_000;
+
+/** A file as a listing, a HEAD or an own write showed it; with `metadata` if it is known whole. */
+export type SeenObject = ListedObject | ObjectInfo;
+
+/** True if `object` is known with content type and metadata. */
+export function isWhole(object: SeenObject): object is ObjectInfo {
+  return "metadata" in object;
+}
+
+/** What is known about a name. */
+export type Known =
+  | { readonly kind: "file"; readonly object: SeenObject }
+  | { readonly kind: "directory"; readonly marker: SeenObject | undefined }
+  | { readonly kind: "absent" };
+
+interface FileRecord {
+  readonly object: SeenObject | undefined;
+  readonly tick: number;
+  readonly atMs: number;
+}
+
+interface DirectoryRecord {
+  exists: boolean;
+  /** The marker object if it was seen; `false`: there was none; undefined: nobody looked. */
+  marker: SeenObject | false | undefined;
+  tick: number;
+  atMs: number;
+  /** When and at which tick all names in it were learned. */
+  wholeAtMs: number;
+  wholeTick: number;
+  /** Keys of some children, to know without asking that the directory is not empty. */
+  readonly sample: Set<string>;
+}
+
+const NEVER = Number.NEGATIVE_INFINITY;
+const MAX_SAMPLE = 100;
+
+/** How a tree cache is made. */
+export interface TreeCacheOptions {
+  /** Clock in milliseconds. */
+  readonly now: () => number;
+  /** Most files remembered (default 20,000); directories are bounded by the same number. */
+  readonly maxEntries?: number;
+}
+
+/** See the head of this file. Keys are full keys; keys of directories end with `/`. */
+export class TreeCache {
+  readonly #now: () => number;
+  readonly #maxEntries: number;
+  readonly #files = new Map<string, FileRecord>();
+  readonly #directories = new Map<string, DirectoryRecord>();
+  #tick = 0;
+  /** Listings that began at or before this tick may have lost names to the bound: absence does not follow from them. */
+  #evictedTick = 0;
+
+  constructor({ now, maxEntries = 20_000 }: TreeCacheOptions) {
+    this.#now = now;
+    this.#maxEntries = maxEntries;
+  }
+
+  /** To be called before a request whose answer will be learned. */
+  tick(): number {
+    return ++this.#tick;
+  }
+
+  /** What is known about the name `key` (without trailing `/`), no older than `maxAgeMs`; a directory goes first. */
+  lookup(key: string, maxAgeMs: number): Known | undefined {
+    const oldest = this.#now() - maxAgeMs;
+    const directory = this.#directories.get(`${key}/`);
+    if (directory?.exists && directory.atMs >= oldest) return { kind: "directory", marker: directory.marker || undefined };
+    const file = this.#files.get(key);
+    if (file?.object && file.atMs >= oldest) return { kind: "file", object: file.object };
+    const parent = this.#directories.get(key.slice(0, key.lastIndexOf("/") + 1));
+    if (parent && parent.wholeAtMs >= oldest && parent.wholeTick > this.#evictedTick) return { kind: "absent" };
+    return undefined;
+  }
+
+  /** True if the name was asked for and found missing within `maxAgeMs`: enough to create it, not to deny it to `stat`. */
+  wasMissing(key: string, maxAgeMs: number): boolean {
+    const oldest = this.#now() - maxAgeMs;
+    const file = this.#files.get(key);
+    const directory = this.#directories.get(`${key}/`);
+    return file !== undefined && file.object === undefined && file.atMs >= oldest && directory?.exists !== true;
+  }
+
+  /** The directory at `directoryKey`, if it was seen within `maxAgeMs`. */
+  directory(directoryKey: string, maxAgeMs: number): { readonly marker: SeenObject | false | undefined } | undefined {
+    const record = this.#directories.get(directoryKey);
+    return record?.exists && record.atMs >= this.#now() - maxAgeMs ? { marker: record.marker } : undefined;
+  }
+
+  /** True if some child of `directoryKey` is known to be there. */
+  hasChild(directoryKey: string): boolean {
+    return (this.#directories.get(directoryKey)?.sample.size ?? 0) > 0;
+  }
+
+  learnFile(key: string, object: SeenObject, tick: number): void {
+    const known = this.#files.get(key);
+    if (known && known.tick > tick) return;
+    if (known?.object && isWhole(known.object) && known.object.etag === object.etag && !isWhole(object)) {
+      this.#setFile(key, { object: known.object, tick, atMs: this.#now() });
+    } else {
+      this.#setFile(key, { object, tick, atMs: this.#now() });
+    }
+    this.#addToSample(key);
+  }
+
+  /** No file is at `key`. Says nothing about a directory of that name. */
+  learnNoFile(key: string, tick: number): void {
+    const known = this.#files.get(key);
+    if (known && known.tick > tick) return;
+    this.#setFile(key, { object: undefined, tick, atMs: this.#now() });
+    this.#directories.get(key.slice(0, key.lastIndexOf("/") + 1))?.sample.delete(key);
+  }
+
+  /** `marker`: undefined if nobody looked. */
+  learnDirectory(directoryKey: string, marker: SeenObject | false | undefined, tick: number): void {
+    const known = this.#directories.get(directoryKey);
+    if (known && known.tick > tick) return;
+    if (known) {
+      this.#directories.delete(directoryKey);
+      const kept = known.exists ? known.marker : undefined;
+      Object.assign(known, { exists: true, marker: marker ?? kept, tick, atMs: this.#now() });
+    }
+    const fresh: DirectoryRecord = {
+      exists: true,
+      marker,
+      tick,
+      atMs: this.#now(),
+      wholeAtMs: NEVER,
+      wholeTick: NEVER,
+      sample: new Set(),
+    };
+    this.#directories.set(directoryKey, known ?? fresh);
+    this.#bound();
+    this.#addToSample(directoryKey);
+  }
+
+  learnNoDirectory(directoryKey: string, tick: number): void {
+    const known = this.#directories.get(directoryKey);
+    if (!known || known.tick > tick) return;
+    this.#directories.delete(directoryKey);
+    const parent = directoryKey.slice(0, directoryKey.lastIndexOf("/", directoryKey.length - 2) + 1);
+    this.#directories.get(parent)?.sample.delete(directoryKey);
+  }
+
+  /** Every name in the directory has been learned from requests that began at or after `tick`. */
+  learnWhole(directoryKey: string, tick: number): void {
+    const known = this.#directories.get(directoryKey);
+    if (!known?.exists || known.tick > tick) return;
+    known.wholeAtMs = this.#now();
+    known.wholeTick = tick;
+  }
+
+  /** Drops everything whose key begins with `prefix`. */
+  forgetBelow(prefix: string): void {
+    for (const key of this.#files.keys()) if (key.startsWith(prefix)) this.#files.delete(key);
+    for (const [key, record] of this.#directories) {
+      if (key.startsWith(prefix)) this.#directories.delete(key);
+      else if (prefix.startsWith(key)) record.wholeAtMs = NEVER;
+    }
+  }
+
+  /** Drops everything: another process has written. */
+  clear(): void {
+    this.#files.clear();
+    this.#directories.clear();
+    this.#evictedTick = this.#tick;
+  }
+
+  /** Files remembered: for tests and metrics. */
+  get size(): number {
+    return this.#files.size;
+  }
+
+  #setFile(key: string, record: FileRecord): void {
+    this.#files.delete(key);
+    this.#files.set(key, record);
+    this.#bound();
+  }
+
+  #addToSample(key: string): void {
+    const cut = key.lastIndexOf("/", key.length - 2) + 1;
+    const parent = this.#directories.get(key.slice(0, cut));
+    if (parent && parent.sample.size < MAX_SAMPLE) parent.sample.add(key);
+  }
+
+  #bound(): void {
+    for (const map of [this.#files, this.#directories]) {
+      if (map.size <= this.#maxEntries) continue;
+      const first: [string, FileRecord | DirectoryRecord] | undefined = map.entries().next().value;
+      if (!first) continue;
+      map.delete(first[0]);
+      this.#evictedTick = Math.max(this.#evictedTick, first[1].tick);
+    }
+  }
+}
