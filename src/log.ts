@@ -23,13 +23,16 @@ export interface LogOptions {
 const SECRET_KEYS = ["secretAccessKey", "accessKeyId", "sessionToken", "externalId", "password", "passphrase", "authorization"];
 const REDACTED_PATHS = SECRET_KEYS.flatMap((key) => [key, `*.${key}`, `*.*.${key}`]);
 
-/** A new root log. It writes synchronously, so that the last line before the process ends is not lost. */
+/** Lines that nobody reads are dropped beyond this, in bytes: a stuck log must not fill the memory. */
+const MAX_UNREAD_BYTES = 8 * 1024 * 1024;
+
+/** A new root log. What is logged before the process ends by itself is written; `process.exit` may lose the last lines. */
 export function createLogger(options: LogOptions = {}): Logger {
   const destination = options.destination ?? process.stdout;
   const pretty = options.format === "pretty" || ((options.format ?? "auto") === "auto" && destination.isTTY === true);
   const settings = { level: options.level ?? "info", redact: { paths: REDACTED_PATHS, censor: "[secret]" }, base: null };
   if (!pretty) {
-    if (destination === process.stdout) return pino(settings, pino.destination({ dest: 1, sync: true }));
+    if (destination === process.stdout) return pino(settings, pino.destination({ dest: 1, sync: false, maxLength: MAX_UNREAD_BYTES }));
     return pino(settings, destination);
   }
   const sink = new Writable({

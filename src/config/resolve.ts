@@ -36,6 +36,7 @@ const CONNECTION_KEYS = [
   "sessionToken",
   "roleArn",
   "externalId",
+  "stsEndpoint",
   "expectedBucketOwner",
 ] as const satisfies readonly (keyof ConnectionValues)[];
 

@@ -107,6 +107,10 @@ const connectionShape = {
     .optional()
     .describe("Role to assume for every request."),
   externalId: nonEmpty.optional().describe("External id that the role's owner asks for."),
+  stsEndpoint: z
+    .url({ protocol: /^https?$/, error: "write the token service's address, such as https://sts.example.org" })
+    .optional()
+    .describe("Address of the token service for roleArn. Absent: AWS."),
   expectedBucketOwner: z
     .string({ error: 'write the 12-digit account number in quotes: "123456789012"' })
     .regex(/^[0-9]{12}$/, { error: 'write the 12-digit account number in quotes: "123456789012"' })
@@ -114,14 +118,14 @@ const connectionShape = {
     .describe("Account that must own the bucket; sent with every request."),
 };
 
-const sseAlgorithm = z.enum(["AES256", "aws:kms", "aws:kms:dsse"]);
+const sseAlgorithm = z.enum(["AES256", "aws:kms"]);
 const objectShape = {
   storageClass: z
     .enum(["STANDARD", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER_IR", "REDUCED_REDUNDANCY", "EXPRESS_ONEZONE"])
     .optional()
     .describe("Storage class of new objects. Archive classes are not offered: their objects cannot be read back at once."),
   sse: z
-    .union([sseAlgorithm, z.strictObject({ algorithm: sseAlgorithm, kmsKeyId: nonEmpty.optional(), bucketKey: z.boolean().optional() })], {
+    .union([sseAlgorithm, z.strictObject({ algorithm: sseAlgorithm, kmsKeyId: nonEmpty.optional() })], {
       error: "write AES256, aws:kms, or { algorithm: aws:kms, kmsKeyId: … }",
     })
     .optional()

@@ -1,0 +1,69 @@
+/** `serve`: runs the gateway until a signal ends it; without a configuration, the demonstration. */
+import type { Command } from "commander";
+import { existsSync } from "node:fs";
+import { resolve } from "node:path";
+import { ConfigStore } from "../config/config-store.ts";
+import { Gateway } from "../gateway.ts";
+import { createLogger, type Logger } from "../log.ts";
+import { DEFAULT_CONFIG_FILE } from "./default-config.ts";
+import { type Demo, prepareDemo, printDemo } from "./demo.ts";
+import { EXIT_FAILURE, EXIT_OK, type Terminal } from "./terminal.ts";
+
+interface ServeOptions {
+  readonly config?: string;
+}
+
+/** Resolves with the first signal that asks for the end; a second one ends the process at once. */
+function untilStopped(log: Logger): Promise<NodeJS.Signals> {
+  return new Promise((stop) => {
+    let stopping = false;
+    const onSignal = (signal: NodeJS.Signals): void => {
+      if (stopping) {
+        log.warn({ signal }, "stopped at once");
+        process.exit(EXIT_FAILURE);
+      }
+      stopping = true;
+      stop(signal);
+    };
+    process.on("SIGINT", onSignal);
+    process.on("SIGTERM", onSignal);
+  });
+}
+
+async function run(file: string, demo: Demo | undefined, terminal: Terminal): Promise<number> {
+  const bootLog = createLogger({ format: demo ? "auto" : "auto" });
+  await using store = await ConfigStore.open(file, { log: bootLog });
+  const log = createLogger(store.current.log);
+  const stopped = untilStopped(log);
+  const gateway = await Gateway.start({ config: store.current, log, portFallback: demo !== undefined });
+  store.onChange((next, previous) => {
+    log.level = next.log.level;
+    gateway.reconfigure(next, previous);
+  });
+  await store.watch();
+  process.on("SIGHUP", () => {
+    store.reload().catch((error: unknown) => log.error({ error: String(error) }, "configuration reload failed"));
+  });
+  if (demo) await printDemo(demo, gateway, terminal);
+  const signal = await stopped;
+  log.info({ signal, sessions: gateway.sessionCount }, "draining");
+  await gateway.drain();
+  log.info("stopped");
+  return EXIT_OK;
+}
+
+async function serve(options: ServeOptions, terminal: Terminal): Promise<number> {
+  if (options.config !== undefined) return run(resolve(options.config), undefined, terminal);
+  if (existsSync(DEFAULT_CONFIG_FILE)) return run(resolve(DEFAULT_CONFIG_FILE), undefined, terminal);
+  const demo = await prepareDemo();
+  return run(demo.configFile, demo, terminal);
+}
+
+/** Adds `serve` to the program; `exit` takes the exit code. */
+export function registerServe(program: Command, terminal: Terminal, exit: (code: number) => void): void {
+  program
+    .command("serve", { isDefault: false })
+    .description(`run the gateway; without --config and without ${DEFAULT_CONFIG_FILE}, a demonstration on local disk under state/demo/`)
+    .option("--config <file>", `configuration file (default: ${DEFAULT_CONFIG_FILE} if it is there)`)
+    .action(async (options: ServeOptions) => exit(await serve(options, terminal)));
+}
