@@ -9,6 +9,12 @@ function namesOf(page: ListObjectsV2CommandOutput): string[] {
   return [...(page.Contents ?? []).map((one) => one.Key ?? ""), ...(page.CommonPrefixes ?? []).map((one) => one.Prefix ?? "")];
 }
 
+/** Some servers ignore the wish for URL-encoding, and say so by not naming it in the answer. */
+function decoded(page: ListObjectsV2CommandOutput): string[] {
+  const names = namesOf(page);
+  return (page.EncodingType === "url" ? names.map((key) => decodeURIComponent(key.replaceAll("+", " "))) : names).sort();
+}
+
 async function list(on: TargetBucket, input: object): Promise<ListObjectsV2CommandOutput> {
   return on.client.send(new ListObjectsV2Command({ Bucket: on.bucket, ...input }));
 }
@@ -31,7 +37,7 @@ async function fill(on: TargetBucket, keys: readonly string[]): Promise<void> {
     for (;;) {
       const key = keys[next++];
       if (key === undefined) return;
-      await on.put(key, "v");
+      await on.put(key, key.endsWith("/") ? "" : "v");
     }
   };
   await Promise.all(Array.from({ length: 8 }, worker));
@@ -71,7 +77,6 @@ export const listingChecks: readonly Check[] = [
       expect(namesOf(await list(on, { Prefix: "d/", Delimiter: "/" }))).toEqual(["d/", "d/x"]);
       expect(namesOf(await list(on, { Prefix: "d", Delimiter: "/" }))).toEqual(["d/"]);
     },
-    needs: "files beside directories",
   },
   {
     name: "order by UTF-8 bytes",
@@ -88,9 +93,7 @@ export const listingChecks: readonly Check[] = [
       const keys = ODD_KEYS.map((key) => `odd-list/${key}`);
       await fill(on, keys);
       expect(namesOf(await list(on, { Prefix: "odd-list/" })).sort()).toEqual([...keys].sort());
-      const encoded = namesOf(await list(on, { Prefix: "odd-list/", EncodingType: "url" }));
-      const decoded = encoded.map((key) => decodeURIComponent(key.replaceAll("+", " ")));
-      expect(decoded.sort()).toEqual([...keys].sort());
+      expect(decoded(await list(on, { Prefix: "odd-list/", EncodingType: "url" }))).toEqual([...keys].sort());
     },
   },
   {
@@ -99,8 +102,7 @@ export const listingChecks: readonly Check[] = [
     run: async (on) => {
       const keys = ["ctl/a\nb", "ctl/a\tb", "ctl/a\u0001b"];
       await fill(on, keys);
-      const encoded = namesOf(await list(on, { Prefix: "ctl/", EncodingType: "url" }));
-      expect(encoded.map((key) => decodeURIComponent(key)).sort()).toEqual([...keys].sort());
+      expect(decoded(await list(on, { Prefix: "ctl/", EncodingType: "url" }))).toEqual([...keys].sort());
     },
   },
   {

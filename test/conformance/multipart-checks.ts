@@ -77,7 +77,6 @@ export const multipartChecks: readonly Check[] = [
   },
   {
     name: "list parts page by page",
-    needs: "list parts",
     run: async (on) => {
       const upload = await create(on, "mp/parts");
       await sendParts(on, upload);
@@ -136,7 +135,6 @@ export const multipartChecks: readonly Check[] = [
   },
   {
     name: "refuse small parts before the last",
-    needs: "small parts",
     run: async (on) => {
       const upload = await create(on, "mp/small");
       const parts = await sendParts(on, upload, [Buffer.alloc(100), Buffer.alloc(100)]);
@@ -147,7 +145,7 @@ export const multipartChecks: readonly Check[] = [
     name: "refuse parts it does not have",
     run: async (on) => {
       const upload = await create(on, "mp/invalid");
-      const part = await sendPart(on, upload, 1, Buffer.from("x"));
+      const part = await sendPart(on, upload, 1, randomBytes(5 * MIB));
       const wrong = { ...part, ETag: '"0123456789abcdef0123456789abcdef"' };
       await expectRejection(complete(on, upload, [wrong]), 400, "InvalidPart");
       await expectRejection(complete(on, upload, [part, { ...part, PartNumber: 2 }]), 400, "InvalidPart");
@@ -158,7 +156,7 @@ export const multipartChecks: readonly Check[] = [
     needs: "invalid part order",
     run: async (on) => {
       const upload = await create(on, "mp/order");
-      const [a, b] = await sendParts(on, upload, [contents[0] ?? Buffer.alloc(0), Buffer.from("x")]);
+      const [a, b] = await sendParts(on, upload, contents.slice(0, 2));
       if (!a || !b) throw new Error("two parts were sent");
       await expectRejection(complete(on, upload, [b, a]), 400, "InvalidPartOrder");
     },

@@ -16,7 +16,6 @@ const lacks: ReadonlySet<Feature> = new Set([
   "no such upload",
   "invalid part order",
   "skipped parts",
-  "repeated parts",
   "part numbers",
   "full object crc",
   "composite crc",

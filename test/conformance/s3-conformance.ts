@@ -49,10 +49,8 @@ export function defineConformance(target: () => S3Target, settings: ClientSettin
     });
     it("refuses a wrong secret and an unknown key", async () => {
       const { accessKeyId } = target().credentials;
-      for (const credentials of [
-        { accessKeyId, secretAccessKey: "wrong" },
-        { accessKeyId: "AKIAUNKNOWN", secretAccessKey: "wrong" },
-      ]) {
+      const strangers = [accessKeyId, ...(lacks.has("unknown access keys") ? [] : ["AKIAUNKNOWN"])];
+      for (const credentials of strangers.map((id) => ({ accessKeyId: id, secretAccessKey: "wrong" }))) {
         const stranger = clientFor(target(), settings, { credentials });
         await expectRejection(stranger.send(new HeadBucketCommand({ Bucket: on.bucket })), 403);
         stranger.destroy();

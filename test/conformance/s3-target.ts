@@ -23,16 +23,11 @@ export type Feature =
   | "content md5"
   | "metadata limit"
   | "key limit"
-  | "small parts"
   | "control characters"
   | "empty segments"
   | "list uploads paging"
-  | "files beside directories"
-  | "bucket owner"
-  | "wrong region"
-  | "checksum rejection"
-  | "list parts"
-  | "object tags";
+  | "unknown access keys"
+  | "checksum rejection";
 
 /** How the SDK's client is configured: as the gateway does it, or as it comes. */
 export type ClientSettings = "production" | "sdk defaults";

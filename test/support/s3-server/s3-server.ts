@@ -144,7 +144,7 @@ export class S3Server {
       await answerError(error, incoming, response, record);
     } finally {
       if (record) {
-        record.isDropped ||= response.destroyed && !response.writableFinished;
+        record.isDropped = record.status === 0 || (response.destroyed && !response.writableFinished);
         this.requests.finish(record);
       }
     }
