@@ -1,0 +1,393 @@
+/**
+ * One client's connection above the transport: login by public key (RFC 4252), then session channels (RFC 4254).
+ * Everything else a client may ask for is refused. Knows no protocols and no listening sockets.
+ */
+import type { Logger } from "pino";
+import type { Authenticator, AuthUser } from "../auth/authenticator.ts";
+import { WireReader, wireString } from "../auth/wire-reader.ts";
+import type { ByteBudget } from "../byte-budget.ts";
+import { ProtocolError } from "../errors.ts";
+import { weakAlgorithms } from "./algorithms.ts";
+import { DisconnectReason, encodeMessage, Message, OpenFailure } from "./messages.ts";
+import type { SessionInfo } from "./session-registry.ts";
+import { type ChannelLink, SshChannel } from "./ssh-channel.ts";
+import { type SessionHandlers, SshSession } from "./ssh-session.ts";
+import type { Negotiated } from "./ssh2-adapter.ts";
+import type { Transport, TransportEvents } from "./transport.ts";
+
+const CONNECTION_SERVICE = "ssh-connection";
+/** Smallest maximum packet a client may ask for; smaller ones make us spin. */
+const MIN_PACKET = 1024;
+const OUR_MAX_PACKET = 32 * 1024;
+/** Probes and tries together, also those that would do. */
+const MAX_AUTH_REQUESTS = 64;
+const KEEPALIVE = encodeMessage(Message.GLOBAL_REQUEST, "keepalive@openssh.com", true);
+const MAX_UNANSWERED_PROBES = 64;
+
+/** Numbers that bound one connection. */
+export interface ConnectionLimits {
+  /** Refused logins before the connection is closed. */
+  readonly authTries: number;
+  /** Session channels open at once. */
+  readonly channels: number;
+  /** Silence after which the client is asked for a sign of life. */
+  readonly keepaliveMs: number;
+  /** Unanswered ones before it is dropped. */
+  readonly keepaliveCount: number;
+  /** Time without any open channel after which a login is ended. */
+  readonly idleMs: number;
+  /** Time a channel's output may wait for its client to read. */
+  readonly stallMs: number;
+}
+
+/** Why a connection deserves a penalty. */
+export type Offence = "auth-failed" | "violation";
+
+/** What a connection needs of its server. */
+export interface ConnectionContext {
+  readonly id: string;
+  readonly remoteAddress: string;
+  readonly clientIdent: string;
+  readonly authenticator: Authenticator;
+  readonly handlers: SessionHandlers;
+  readonly budget: ByteBudget;
+  readonly limits: ConnectionLimits;
+  readonly banner: string | undefined;
+  readonly log: Logger;
+  /** Refuses a login that is otherwise good; the text goes to the client. */
+  readonly admitLogin: (user: AuthUser) => string | undefined;
+  readonly onLogin: (session: SessionInfo) => void;
+  readonly onOffence: (offence: Offence) => void;
+  readonly onClosed: () => void;
+}
+
+/** State of one connection. Give it to the transport as its events, then `attach` the transport. */
+export class SshConnection implements TransportEvents, ChannelLink {
+  readonly #context: ConnectionContext;
+  readonly #log: Logger;
+  readonly #closed = new AbortController();
+  #transport: Transport | undefined;
+  #stage: "kex" | "service" | "auth" | "open" | "closed" = "kex";
+  #authTries = 0;
+  #authRequests = 0;
+  #info: SessionInfo | undefined;
+  readonly #sessions = new Map<number, SshSession>();
+  #nextChannel = 0;
+  #noMoreSessions = false;
+  readonly #dirty = new Set<SshChannel>();
+  #flushScheduled = false;
+  #keepaliveTimer: NodeJS.Timeout | undefined;
+  #unansweredKeepalives = 0;
+  readonly #probes: (() => void)[] = [];
+  #idleSince = Date.now();
+  /** Bytes in the socket that are charged to the budget. */
+  #charged = 0;
+
+  constructor(context: ConnectionContext) {
+    this.#context = context;
+    this.#log = context.log;
+  }
+
+  /** Must be called before the transport delivers anything but its first events. */
+  attach(transport: Transport): void {
+    this.#transport = transport;
+  }
+
+  /** Channels that the client has not closed. */
+  get openChannels(): number {
+    return this.#sessions.size;
+  }
+
+  get authenticated(): boolean {
+    return this.#stage === "open";
+  }
+
+  /** Aborted when the connection is gone. */
+  get signal(): AbortSignal {
+    return this.#closed.signal;
+  }
+
+  /** Disconnects; the client is told the reason. */
+  end(reason: string, code: number = DisconnectReason.BY_APPLICATION): void {
+    this.#transport?.disconnect(code, reason);
+  }
+
+  // --- TransportEvents
+
+  ready(negotiated: Negotiated): void {
+    this.#stage = "service";
+    const used = [negotiated.kex, negotiated.serverHostKey, negotiated.cs.cipher, negotiated.cs.mac, negotiated.sc.mac];
+    const weak = weakAlgorithms(used);
+    const fields = { kex: negotiated.kex, cipher: negotiated.cs.cipher, mac: negotiated.cs.mac, hostKey: negotiated.serverHostKey };
+    if (weak.length > 0) this.#log.warn({ ...fields, weak }, "client uses weak algorithms");
+    else this.#log.debug(fields, "keys exchanged");
+  }
+
+  message(type: number, payload: Buffer): void {
+    if (this.#stage === "closed") return;
+    if (type === Message.CHANNEL_DATA && this.#stage === "open") return this.#channelData(payload);
+    if (type === Message.SERVICE_REQUEST) return this.#serviceRequest(payload);
+    if (type === Message.USERAUTH_REQUEST && this.#stage === "open") return; // RFC 4252 §5.1: ignored after success
+    if (type === Message.USERAUTH_REQUEST && this.#stage === "auth") return this.#authRequest(payload);
+    if (type < Message.GLOBAL_REQUEST || this.#stage !== "open") throw new ProtocolError(`unexpected message ${type}`);
+    this.#connectionMessage(type, payload);
+  }
+
+  writable(): void {
+    for (const { channel } of this.#sessions.values()) channel.flush();
+    this.#chargeSocket();
+  }
+
+  closed(end: { readonly reason: string; readonly violation: boolean }): void {
+    const loggedIn = this.#stage === "open";
+    this.#stage = "closed";
+    clearInterval(this.#keepaliveTimer);
+    if (end.violation) {
+      this.#log.warn({ audit: true, reason: end.reason, remoteAddress: this.#context.remoteAddress }, "protocol violation");
+      this.#context.onOffence("violation");
+    }
+    if (loggedIn) this.#log.info({ reason: end.reason }, "logout");
+    else this.#log.debug({ reason: end.reason }, "connection closed before login");
+    this.#closed.abort(new Error(end.reason));
+    for (const { channel } of this.#sessions.values()) channel.connectionLost();
+    this.#sessions.clear();
+    this.#dirty.clear();
+    this.#context.budget.release(this.#charged);
+    this.#charged = 0;
+    this.#context.onClosed();
+  }
+
+  // --- ChannelLink
+
+  get congested(): boolean {
+    return this.#transport?.congested ?? true;
+  }
+
+  get unsentBytes(): number {
+    return this.#transport?.unsentBytes ?? 0;
+  }
+
+  send(payloadBytes: number, fill: (packet: Buffer, start: number) => void): void {
+    this.#transport?.send(payloadBytes, fill);
+  }
+
+  sendMessage(payload: Uint8Array): void {
+    this.#transport?.sendMessage(payload);
+  }
+
+  flushSoon(channel: SshChannel): void {
+    this.#dirty.add(channel);
+    if (this.#flushScheduled) return;
+    this.#flushScheduled = true;
+    setImmediate(() => {
+      this.#flushScheduled = false;
+      const dirty = [...this.#dirty];
+      this.#dirty.clear();
+      for (const each of dirty) each.flush();
+      this.#chargeSocket();
+    });
+  }
+
+  probe(answered: () => void): void {
+    if (this.#probes.length >= MAX_UNANSWERED_PROBES) return;
+    this.#probes.push(answered);
+    this.sendMessage(KEEPALIVE);
+  }
+
+  reportViolation(_channel: SshChannel, reason: string): void {
+    this.#log.warn({ audit: true, reason, remoteAddress: this.#context.remoteAddress }, "protocol violation in a channel");
+    this.#context.onOffence("violation");
+  }
+
+  // --- login
+
+  #serviceRequest(payload: Buffer): void {
+    const service = new WireReader(payload, 1).text();
+    if (this.#stage !== "service" || service !== "ssh-userauth") {
+      this.#transport?.disconnect(DisconnectReason.SERVICE_NOT_AVAILABLE, "service not available", this.#stage !== "service");
+      return;
+    }
+    this.#stage = "auth";
+    this.sendMessage(encodeMessage(Message.SERVICE_ACCEPT, service));
+  }
+
+  #authRequest(payload: Buffer): void {
+    const reader = new WireReader(payload, 1);
+    const user = reader.text();
+    const service = reader.text();
+    const method = reader.text();
+    if (this.#authRequests === 0 && this.#context.banner !== undefined) {
+      this.sendMessage(
+        encodeMessage(Message.USERAUTH_BANNER, `${this.#context.banner.replace(/\r?\n?$/, "").replace(/\r?\n/g, "\r\n")}\r\n`, ""),
+      );
+    }
+    if (++this.#authRequests > MAX_AUTH_REQUESTS) return this.#tooManyTries();
+    if (service !== CONNECTION_SERVICE) {
+      this.#transport?.disconnect(DisconnectReason.SERVICE_NOT_AVAILABLE, "service not available");
+      return;
+    }
+    if (method === "publickey") this.#publicKeyRequest(user, reader, payload);
+    else this.#refuse(method === "none" && this.#authRequests === 1 ? undefined : { user, method, reason: "method not offered" });
+  }
+
+  #publicKeyRequest(user: string, reader: WireReader, payload: Buffer): void {
+    const signed = reader.boolean();
+    const algorithm = reader.string().toString("latin1");
+    const blob = reader.string();
+    const signedUpTo = reader.position;
+    const signature = signed
+      ? { bytes: reader.string(), data: Buffer.concat([wireString(this.#transport?.sessionId ?? ""), payload.subarray(0, signedUpTo)]) }
+      : undefined;
+    const decision = this.#context.authenticator.attempt({ user, algorithm, blob, signature, address: this.#context.remoteAddress });
+    if (decision.outcome === "usable") this.sendMessage(encodeMessage(Message.USERAUTH_PK_OK, algorithm, blob));
+    else if (decision.outcome === "refused")
+      this.#refuse({ user, method: "publickey", reason: decision.reason, fingerprint: decision.fingerprint });
+    else this.#login(decision);
+  }
+
+  #login(decision: { user: AuthUser; fingerprint: string; keyName: string; sha1: boolean }): void {
+    const refusal = this.#context.admitLogin(decision.user);
+    if (refusal !== undefined) {
+      this.#log.info({ user: decision.user.name, reason: refusal }, "login refused");
+      return this.end(refusal, DisconnectReason.TOO_MANY_CONNECTIONS);
+    }
+    const { id, remoteAddress, clientIdent } = this.#context;
+    this.#stage = "open";
+    this.#idleSince = Date.now();
+    this.#transport?.authenticated();
+    this.sendMessage(encodeMessage(Message.USERAUTH_SUCCESS));
+    this.#info = {
+      id,
+      remoteAddress,
+      clientIdent,
+      user: decision.user.name,
+      keyFingerprint: decision.fingerprint,
+      since: Date.now(),
+      connectionSignal: this.#closed.signal,
+      end: (reason) => this.end(reason),
+    };
+    this.#log.info({ user: decision.user.name, remoteAddress, clientIdent, key: decision.fingerprint, keyName: decision.keyName }, "login");
+    if (decision.sha1) this.#log.warn({ user: decision.user.name }, "login with a SHA-1 signature, allowed for this user");
+    this.#keepaliveTimer = setInterval(() => this.#tick(), this.#context.limits.keepaliveMs).unref();
+    this.#context.onLogin(this.#info);
+  }
+
+  /** `failure` undefined: the usual first `none`, which asks what is offered and counts for nothing. */
+  #refuse(failure: { user: string; method: string; reason: string; fingerprint?: string | undefined } | undefined): void {
+    if (failure) {
+      this.#authTries++;
+      const { remoteAddress, clientIdent } = this.#context;
+      this.#log.info(
+        { ...failure, user: failure.user.slice(0, 100), method: failure.method.slice(0, 40), remoteAddress, clientIdent },
+        "login failed",
+      );
+      if (this.#authTries >= this.#context.limits.authTries) return this.#tooManyTries();
+    }
+    this.sendMessage(encodeMessage(Message.USERAUTH_FAILURE, "publickey", false));
+  }
+
+  #tooManyTries(): void {
+    this.#context.onOffence("auth-failed");
+    this.end("too many authentication failures", DisconnectReason.NO_MORE_AUTH_METHODS);
+  }
+
+  // --- channels
+
+  #connectionMessage(type: number, payload: Buffer): void {
+    const reader = new WireReader(payload, 1);
+    if (type === Message.GLOBAL_REQUEST) return this.#globalRequest(reader);
+    if (type === Message.REQUEST_SUCCESS || type === Message.REQUEST_FAILURE) return this.#probes.shift()?.();
+    if (type === Message.CHANNEL_OPEN) return this.#channelOpen(reader);
+    if (type === Message.CHANNEL_OPEN_CONFIRMATION || type === Message.CHANNEL_OPEN_FAILURE) {
+      throw new ProtocolError(`unexpected message ${type}`);
+    }
+    const number = reader.uint32();
+    const session = this.#sessions.get(number);
+    if (!session) throw new ProtocolError(`message ${type} for a channel that is not open`);
+    if (type === Message.CHANNEL_WINDOW_ADJUST) session.channel.windowAdjusted(reader.uint32());
+    else if (type === Message.CHANNEL_EXTENDED_DATA) {
+      reader.uint32();
+      session.channel.extendedDataReceived(reader.string().length);
+    } else if (type === Message.CHANNEL_EOF) session.channel.eofReceived();
+    else if (type === Message.CHANNEL_REQUEST) this.#channelRequest(session, reader);
+    else if (type === Message.CHANNEL_CLOSE) {
+      session.channel.closeReceived();
+      this.#sessions.delete(number);
+      this.#idleSince = Date.now();
+    }
+    // CHANNEL_SUCCESS and CHANNEL_FAILURE answer nothing of ours; some clients send them for exit-status
+  }
+
+  #channelData(payload: Buffer): void {
+    const reader = new WireReader(payload, 1);
+    const session = this.#sessions.get(reader.uint32());
+    if (!session) throw new ProtocolError("data for a channel that is not open");
+    session.channel.dataReceived(reader.string());
+  }
+
+  #globalRequest(reader: WireReader): void {
+    const name = reader.text();
+    const wantReply = reader.boolean();
+    const understood = name === "no-more-sessions@openssh.com";
+    if (understood) this.#noMoreSessions = true;
+    if (wantReply) this.sendMessage(encodeMessage(understood ? Message.REQUEST_SUCCESS : Message.REQUEST_FAILURE));
+  }
+
+  #channelOpen(reader: WireReader): void {
+    const type = reader.text();
+    const peer = { id: reader.uint32(), window: reader.uint32(), maxPacket: reader.uint32() };
+    const refuse = (reason: number, text: string): void =>
+      this.sendMessage(encodeMessage(Message.CHANNEL_OPEN_FAILURE, peer.id, reason, text, ""));
+    if (type !== "session") {
+      const known = /^(direct|forwarded)-|^x11$|^auth-agent/.test(type);
+      return refuse(known ? OpenFailure.ADMINISTRATIVELY_PROHIBITED : OpenFailure.UNKNOWN_CHANNEL_TYPE, "only sessions are allowed");
+    }
+    if (this.#noMoreSessions) throw new ProtocolError("a session after no-more-sessions");
+    if (peer.maxPacket < MIN_PACKET) throw new ProtocolError(`channel with a maximum packet of ${peer.maxPacket} bytes`);
+    if (this.#sessions.size >= this.#context.limits.channels || !this.#info)
+      return refuse(OpenFailure.RESOURCE_SHORTAGE, "too many open channels");
+    while (this.#sessions.has(this.#nextChannel)) this.#nextChannel = (this.#nextChannel + 1) % 0x8000_0000;
+    const number = this.#nextChannel;
+    this.#nextChannel = (number + 1) % 0x8000_0000;
+    const channel = new SshChannel(this, peer, this.#context.budget);
+    this.#sessions.set(number, new SshSession(channel, this.#context.handlers, this.#info));
+    this.sendMessage(encodeMessage(Message.CHANNEL_OPEN_CONFIRMATION, peer.id, number, channel.initialWindow, OUR_MAX_PACKET));
+  }
+
+  #channelRequest(session: SshSession, reader: WireReader): void {
+    const type = reader.text();
+    const wantReply = reader.boolean();
+    if (session.channel.closed.aborted) return;
+    const { success, start } = session.request(type, reader);
+    if (wantReply && !session.channel.closed.aborted) {
+      this.sendMessage(encodeMessage(success ? Message.CHANNEL_SUCCESS : Message.CHANNEL_FAILURE, session.channel.peerId));
+    }
+    start?.();
+  }
+
+  // --- time
+
+  #tick(): void {
+    const { limits, budget } = this.#context;
+    if (this.#transport?.takeHeard()) this.#unansweredKeepalives = 0;
+    else if (++this.#unansweredKeepalives > limits.keepaliveCount)
+      return this.end("no sign of life from the client", DisconnectReason.CONNECTION_LOST);
+    else this.probe(() => undefined);
+    if (this.#sessions.size === 0 && Date.now() - this.#idleSince >= limits.idleMs) return this.end("idle for too long");
+    const patience = budget.underPressure ? limits.stallMs / 30 : limits.stallMs;
+    for (const { channel } of this.#sessions.values()) {
+      const since = channel.stalledSince;
+      if (since !== undefined && performance.now() - since > patience) channel.destroy("the client does not read");
+    }
+  }
+
+  /** Charges the budget with what lies in the socket. */
+  #chargeSocket(): void {
+    if (this.#stage === "closed") return;
+    const unsent = this.unsentBytes;
+    if (unsent > this.#charged) this.#context.budget.force(unsent - this.#charged);
+    else if (unsent < this.#charged) this.#context.budget.release(this.#charged - unsent);
+    this.#charged = unsent;
+    for (const { channel } of this.#sessions.values()) channel.settle();
+  }
+}
