@@ -15,9 +15,15 @@ export type ConfigListener = (next: GatewayConfig, previous: GatewayConfig) => v
 /** What a store is made of. */
 export interface ConfigStoreOptions extends LoadOptions {
   readonly log: Logger;
-  /** Quiet time after a change before files are read, in milliseconds; default 100. */
-  readonly settleMs?: number;
 }
+
+/**
+ * Quiet time after a change before files are read. More than the 50 ms in which chokidar 5 drops a second change of the
+ * same file, so that such a change is read with the first.
+ */
+const SETTLE_MS = 100;
+/** Files are read once more this long after a change: what came in quick succession with it may have been swallowed. */
+const SECOND_LOOK_MS = 1_000;
 
 /** See the head of this file. Whoever opens one owes `close`. */
 export class ConfigStore implements AsyncDisposable {
@@ -29,6 +35,7 @@ export class ConfigStore implements AsyncDisposable {
   #watched = new Set<string>();
   #timer: NodeJS.Timeout | undefined;
   #reloading: Promise<boolean> = Promise.resolve(true);
+  #lastFailure: string | undefined;
   #closed = false;
 
   private constructor(file: string, loaded: LoadedConfig, options: ConfigStoreOptions) {
@@ -111,8 +118,13 @@ export class ConfigStore implements AsyncDisposable {
     if (this.#closed) return;
     clearTimeout(this.#timer);
     this.#timer = setTimeout(() => {
-      this.reload().catch((error: unknown) => this.#options.log.error({ error: String(error) }, "configuration reload failed"));
-    }, this.#options.settleMs ?? 100);
+      this.#timer = setTimeout(() => this.#reloadOwned(), SECOND_LOOK_MS);
+      this.#reloadOwned();
+    }, SETTLE_MS);
+  }
+
+  #reloadOwned(): void {
+    this.reload().catch((error: unknown) => this.#options.log.error({ error: String(error) }, "configuration reload failed"));
   }
 
   async #reloadOnce(): Promise<boolean> {
@@ -120,11 +132,13 @@ export class ConfigStore implements AsyncDisposable {
     const previous = this.#loaded.config;
     try {
       const loaded = await loadConfig(this.#file, this.#options);
+      this.#lastFailure = undefined;
       if (loaded.fingerprint === this.#loaded.fingerprint) return true;
       this.#loaded = loaded;
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
-      this.#options.log.error({ reason }, "configuration not reloaded, the running one stays");
+      if (reason !== this.#lastFailure) this.#options.log.error({ reason }, "configuration not reloaded, the running one stays");
+      this.#lastFailure = reason;
       return false;
     } finally {
       this.#watchNewPaths();

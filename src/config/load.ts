@@ -136,6 +136,7 @@ class Merge {
         this.#complain(source, [key, name], `${what} "${name}" is already defined at ${file}:${line}:${column}: keep one of the two`);
       } else {
         merged[name] = value;
+        this.#checkName(source, key, name);
         this.#origins.set(`${key}/${name}`, source);
       }
     }
@@ -143,7 +144,15 @@ class Merge {
 
   #claim(source: YamlSource, key: string, section: unknown): void {
     if (!DROP_IN_KEYS.includes(key) || !isPlainMap(section)) return;
-    for (const name of Object.keys(section)) this.#origins.set(`${key}/${name}`, source);
+    for (const name of Object.keys(section)) {
+      this.#origins.set(`${key}/${name}`, source);
+      this.#checkName(source, key, name);
+    }
+  }
+
+  /** The one name that JavaScript objects, and so the schema, pass over; all others are checked with the users. */
+  #checkName(source: YamlSource, key: string, name: string): void {
+    if (name === "__proto__") this.#complain(source, [key, name], `"${name}" cannot be a name: choose another`);
   }
 
   #complain(source: YamlSource, path: readonly PropertyKey[], message: string): void {

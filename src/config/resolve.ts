@@ -128,7 +128,8 @@ async function resolveKeys(name: string, user: UserValues, context: ResolveConte
         keys.push(...parseAuthorizedKeys(await readKeyFile(localPath, context)));
       }
     } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
+      const missing = error instanceof Error && "code" in error && error.code === "ENOENT";
+      const reason = missing ? "does not exist" : error instanceof Error ? error.message : String(error);
       context.report({ location, message: `user "${name}": ${file === undefined ? "" : `key file ${file}: `}${reason}` });
     }
   }
