@@ -37,8 +37,7 @@ import {
   resolveRange,
   totalLength,
 } from "./request-checks.ts";
-
-const MIB = 1024 * 1024;
+import { S3_LIMITS } from "./store-limits.ts";
 
 /** How `createMemoryStore` may differ from its defaults. */
 export interface MemoryStoreOptions {
@@ -49,16 +48,6 @@ export interface MemoryStoreOptions {
   /** Bytes per chunk of a body (default 64 KiB). */
   readonly readChunkSize?: number;
 }
-
-/** Amazon S3's limits, which the memory store has unless told otherwise. */
-export const S3_LIMITS: StoreLimits = {
-  minPartSize: 5 * MIB,
-  maxPartSize: 5 * 1024 * MIB,
-  maxParts: 10_000,
-  maxPutSize: 5 * 1024 * MIB,
-  maxObjectSize: 50_000 * 1024 * MIB,
-  preferredPartSize: 8 * MIB,
-};
 
 /** A store that is empty and lives as long as the object does. */
 export function createMemoryStore(options: MemoryStoreOptions = {}): ObjectStore {

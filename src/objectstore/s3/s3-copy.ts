@@ -1,0 +1,152 @@
+/**
+ * Copies of objects within a bucket: one request up to the store's limit, a multipart copy above it. Knows nothing of
+ * why something is copied.
+ */
+import { CopyObjectCommand } from "@aws-sdk/client-s3";
+import { StoreError } from "../../errors.ts";
+import type { CopyOptions, MultipartUpload, ObjectInfo, ObjectProperties, PutResult, StoredPart } from "../objectstore.ts";
+import { checkNotAborted } from "../request-checks.ts";
+import { withCall } from "./s3-client.ts";
+import { conditionFields, copySource, etagOf, propertyFields, quoted } from "./s3-properties.ts";
+import type { SpecialHeaderMemory } from "./s3-properties.ts";
+import { createS3Upload, sourceOwner } from "./s3-upload.ts";
+import type { UploadContext } from "./s3-upload.ts";
+
+/** Largest object CopyObject takes (Amazon S3 API Reference, CopyObject). */
+export const MAX_SINGLE_COPY = 5 * 1024 ** 3;
+
+/** Parts of a multipart copy, and how many are copied at once. */
+const COPY_PART_SIZE = 256 * 1024 ** 2;
+const PARALLEL_PARTS = 8;
+
+/** What copying needs besides the requests. */
+export interface CopyContext extends UploadContext {
+  readonly special: SpecialHeaderMemory;
+  /** Largest object of one request; smaller in tests. */
+  readonly maxSingleCopy: number;
+  readonly copyPartSize?: number;
+}
+
+/** See `ObjectStore.copy`. */
+export async function copyObject(context: CopyContext, from: string, to: string, options: CopyOptions): Promise<PutResult> {
+  // S3 refuses a copy onto itself that changes nothing, and does not say how long a copy is.
+  const restated = from === to && options.replaceProperties === undefined;
+  const source = restated || options.sourceSize === undefined ? await headSource(context, from, options) : undefined;
+  const size = options.sourceSize ?? source?.size ?? 0;
+  if (size > context.maxSingleCopy) return copyInParts(context, from, to, options);
+  try {
+    const { lastModifiedMs, etag } = await copyAtOnce(
+      context,
+      from,
+      to,
+      restated && source ? { ...options, replaceProperties: source } : options,
+    );
+    return { etag, size, ...(lastModifiedMs === undefined ? {} : { lastModifiedMs }) };
+  } catch (error) {
+    if (!isTooLargeForOneCopy(error)) throw error;
+    return copyInParts(context, from, to, options);
+  }
+}
+
+async function copyAtOnce(context: CopyContext, from: string, to: string, options: CopyOptions): Promise<Omit<PutResult, "size">> {
+  const { requests, bucket, special, storage } = context;
+  const { sourceIfMatch, replaceProperties, signal } = options;
+  const kept = special.recall(from, sourceIfMatch);
+  const fields = {
+    ...bucket,
+    ...sourceOwner(bucket),
+    Key: to,
+    CopySource: copySource(bucket.Bucket, from),
+    ...(sourceIfMatch === undefined ? {} : { CopySourceIfMatch: quoted(sourceIfMatch) }),
+    ...conditionFields(options),
+    ...(kept?.StorageClass === undefined ? {} : { StorageClass: kept.StorageClass }),
+    ...(replaceProperties ? { ...kept, ...propertyFields(replaceProperties), MetadataDirective: "REPLACE" as const } : {}),
+    ...storage,
+  };
+  return requests.run({
+    operation: "CopyObject",
+    key: to,
+    lane: "slow",
+    signal,
+    codes: options.ifMatch === undefined ? {} : { "not-found": "precondition-failed" },
+    attempt: async (client, call) => {
+      const { CopyObjectResult: result } = await client.send(withCall(new CopyObjectCommand(fields), call));
+      const lastModifiedMs = result?.LastModified?.getTime();
+      const etag = etagOf(result?.ETag);
+      special.remember(to, etag, kept);
+      return { etag, ...(lastModifiedMs === undefined ? {} : { lastModifiedMs }) };
+    },
+    // A condition can fail because the first try succeeded unheard: then the target has the source's content.
+    recover: async (fault) => {
+      if (fault.code !== "precondition-failed" || sourceIfMatch === undefined || replaceProperties) return undefined;
+      const info = await context.head(to).catch(() => undefined);
+      return info?.etag === sourceIfMatch ? { etag: info.etag, lastModifiedMs: info.lastModifiedMs } : undefined;
+    },
+  });
+}
+
+async function copyInParts(context: CopyContext, from: string, to: string, options: CopyOptions): Promise<PutResult> {
+  const source = await headSource(context, from, options);
+  const properties: ObjectProperties = options.replaceProperties ?? source;
+  const special = context.special.recall(from, source.etag);
+  const { signal } = options;
+  const upload = await createS3Upload(context, to, properties, { signal, special });
+  try {
+    const parts = await copyParts(context, upload, source, signal);
+    return await upload.complete(parts, options, signal);
+  } catch (error) {
+    // The failure that matters is the first; what abort cannot remove, the janitor finds.
+    await upload.abort().catch(() => undefined);
+    throw error;
+  }
+}
+
+async function copyParts(
+  context: CopyContext,
+  upload: MultipartUpload,
+  source: ObjectInfo,
+  signal: AbortSignal | undefined,
+): Promise<StoredPart[]> {
+  const wanted = context.copyPartSize ?? COPY_PART_SIZE;
+  const partSize = Math.max(wanted, Math.ceil(source.size / context.limits.maxParts));
+  const count = Math.ceil(source.size / partSize);
+  const parts: StoredPart[] = [];
+  const failed = new AbortController();
+  const either = signal ? AbortSignal.any([signal, failed.signal]) : failed.signal;
+  let next = 0;
+  const copyNext = async (): Promise<void> => {
+    while (next < count && !either.aborted) {
+      const index = next++;
+      const start = index * partSize;
+      const length = Math.min(partSize, source.size - start);
+      const position = { partNumber: index + 1, offset: start };
+      parts[index] = await upload.copyPart(position, { key: source.key, start, length, ifMatch: source.etag }, either);
+    }
+  };
+  const workers = Array.from({ length: Math.min(PARALLEL_PARTS, count) }, async () => {
+    try {
+      await copyNext();
+    } catch (error) {
+      failed.abort(error);
+      throw error;
+    }
+  });
+  const results = await Promise.allSettled(workers);
+  if (failed.signal.aborted) throw failed.signal.reason;
+  for (const result of results) if (result.status === "rejected") throw result.reason;
+  checkNotAborted(signal);
+  return parts;
+}
+
+async function headSource(context: CopyContext, from: string, options: CopyOptions): Promise<ObjectInfo> {
+  const info = await context.head(from);
+  if (options.sourceIfMatch !== undefined && info.etag !== options.sourceIfMatch) {
+    throw new StoreError("precondition-failed", `the source ${JSON.stringify(from)} is no longer version ${options.sourceIfMatch}`);
+  }
+  return info;
+}
+
+/** Amazon: InvalidRequest "The specified copy source is larger than the maximum allowable size …"; others: EntityTooLarge. */
+function isTooLargeForOneCopy(error: unknown): boolean {
+  return error instanceof StoreError && (error.code === "too-large" || /larger than the maximum/i.test(error.message));
+}

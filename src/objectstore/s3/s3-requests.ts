@@ -1,0 +1,193 @@
+/**
+ * Runs requests to one bucket: tries again what can be tried again, with jittered waits and within a bounded time,
+ * follows the bucket to its region, renews credentials, and throws a `StoreError` for the rest. Knows no operation.
+ */
+import type { S3Client } from "@aws-sdk/client-s3";
+import { setTimeout as delay } from "node:timers/promises";
+import { StoreError } from "../../errors.ts";
+import type { StoreErrorCode } from "../../errors.ts";
+import { checkNotAborted } from "../request-checks.ts";
+import { acquireConnection } from "./s3-client.ts";
+import type { S3Connection } from "./s3-client.ts";
+import { classifyFault, translateFault } from "./s3-errors.ts";
+import type { S3Fault } from "./s3-errors.ts";
+import type { Lane, S3Call } from "./s3-http.ts";
+import { SILENT_LOG } from "./s3-options.ts";
+import type { RetryPolicy, S3StoreOptions, StoreLog } from "./s3-options.ts";
+
+const DEFAULT_POLICY: RetryPolicy = {
+  maxAttempts: 6,
+  maxThrottledAttempts: 9,
+  totalMs: 40_000,
+  baseMs: 100,
+  throttledBaseMs: 500,
+  capMs: 8_000,
+};
+
+/** Bytes damaged on the way are sent again only this often: a defect that stays must show. */
+const MAX_CORRUPTED_ATTEMPTS = 3;
+
+/** One request, to be sent as often as needed. */
+export interface RequestPlan<T> {
+  /** The S3 operation, for logs and errors. */
+  readonly operation: string;
+  readonly key?: string;
+  readonly lane: Lane;
+  readonly signal?: AbortSignal | undefined;
+  /** Extra headers of the request. */
+  readonly headers?: Readonly<Record<string, string>>;
+  /** What a code means for this operation, where that differs. */
+  readonly codes?: Partial<Record<StoreErrorCode, StoreErrorCode>>;
+  /** Sends the request once, with a fresh body. */
+  readonly attempt: (client: S3Client, call: S3Call) => Promise<T>;
+  /**
+   * Asked when the request failed for good although an earlier or the last attempt may have taken effect: a value means
+   * that it did and is the result.
+   */
+  readonly recover?: (fault: S3Fault) => Promise<T | undefined>;
+}
+
+/** What has happened to one request so far. */
+interface Progress {
+  readonly startedMs: number;
+  attempts: number;
+  ambiguous: boolean;
+  refreshed: boolean;
+  moved: boolean;
+}
+
+/** Requests to one bucket: see the head of this file. Close it with `close`. */
+export class S3Requests {
+  readonly bucket: string;
+  readonly #policy: RetryPolicy;
+  readonly #log: StoreLog;
+  #connection: S3Connection | undefined;
+  readonly #options: S3StoreOptions;
+
+  constructor(options: S3StoreOptions) {
+    this.bucket = options.bucket;
+    this.#options = options;
+    this.#policy = { ...DEFAULT_POLICY, ...options.retry };
+    this.#log = options.log ?? SILENT_LOG;
+  }
+
+  /** Sends the request until it succeeds or cannot. Rejects with a `StoreError`. */
+  async run<T>(plan: RequestPlan<T>): Promise<T> {
+    const progress: Progress = { startedMs: performance.now(), attempts: 0, ambiguous: false, refreshed: false, moved: false };
+    for (;;) {
+      checkNotAborted(plan.signal);
+      progress.attempts++;
+      try {
+        const { lane, signal, headers } = plan;
+        return await plan.attempt(this.#connected().client, { lane, signal, ...(headers === undefined ? {} : { headers }) });
+      } catch (error) {
+        if (error instanceof StoreError) throw error;
+        checkNotAborted(plan.signal);
+        const recovered = await this.#afterFailure(plan, progress, error);
+        if (recovered !== undefined) return recovered.value;
+      }
+    }
+  }
+
+  /** Releases the connections. Requests still running fail or finish; later ones connect again. */
+  close(): void {
+    this.#connection?.release();
+    this.#connection = undefined;
+  }
+
+  #connected(): S3Connection {
+    this.#connection ??= acquireConnection(this.#options, this.#log);
+    return this.#connection;
+  }
+
+  /** Waits until the next attempt, or says what the request turned out to have done, or throws what it failed with. */
+  async #afterFailure<T>(plan: RequestPlan<T>, progress: Progress, error: unknown): Promise<{ value: T } | undefined> {
+    const fault = classifyFault(error);
+    progress.ambiguous ||= fault.ambiguous;
+    const fields = { operation: plan.operation, bucket: this.bucket, key: plan.key, fault: fault.name, status: fault.status };
+    const waitMs = await this.#prepareRetry(fault, progress);
+    if (waitMs === undefined) {
+      if (progress.ambiguous && plan.recover) {
+        const value = await plan.recover(fault);
+        if (value !== undefined) return { value };
+      }
+      const where = plan.key === undefined ? this.bucket : `${this.bucket}/${plan.key}`;
+      const code = plan.codes?.[fault.code] ?? fault.code;
+      const translated = translateFault({ ...fault, code }, `${plan.operation} s3://${where} failed`, error);
+      if (needsOperator(code)) this.#log.error({ ...fields, advice: fault.advice }, "store refuses requests");
+      throw translated;
+    }
+    this.#log.debug({ ...fields, attempt: progress.attempts, waitMs }, "store request is tried again");
+    if (waitMs > 0) await sleep(waitMs, plan.signal);
+    return undefined;
+  }
+
+  /** Milliseconds until the next attempt; undefined if there is none. Renews credentials or changes the region first. */
+  async #prepareRetry(fault: S3Fault, progress: Progress): Promise<number | undefined> {
+    switch (fault.retry) {
+      case "no":
+        return undefined;
+      case "credentials":
+        return (await this.#refreshCredentials(progress)) ? 0 : undefined;
+      case "region":
+        return this.#moveToRegion(fault.region, progress) ? 0 : undefined;
+      default:
+        return this.#backOff(fault, progress);
+    }
+  }
+
+  async #refreshCredentials(progress: Progress): Promise<boolean> {
+    if (progress.refreshed) return false;
+    progress.refreshed = true;
+    try {
+      await this.#connected().refreshCredentials();
+      return true;
+    } catch (error) {
+      this.#log.error({ bucket: this.bucket, err: error }, "credentials cannot be renewed");
+      return false;
+    }
+  }
+
+  #moveToRegion(region: string | undefined, progress: Progress): boolean {
+    const connection = this.#connected();
+    if (region === undefined || progress.moved || this.#options.endpoint !== undefined) return false;
+    progress.moved = true;
+    if (connection.options.awsRegion === region) return true;
+    this.#log.warn(
+      { bucket: this.bucket, configured: connection.options.awsRegion, actual: region },
+      "bucket is in another region: correct awsRegion",
+    );
+    this.#connection = acquireConnection({ ...this.#options, awsRegion: region }, this.#log);
+    connection.release();
+    return true;
+  }
+
+  /** Full jitter: anything between nothing and a limit that doubles each time. */
+  #backOff(fault: S3Fault, { attempts, startedMs }: Progress): number | undefined {
+    const { maxAttempts, maxThrottledAttempts, totalMs, baseMs, throttledBaseMs, capMs } = this.#policy;
+    const throttled = fault.retry === "throttled";
+    const limit = fault.code === "checksum-mismatch" ? Math.min(MAX_CORRUPTED_ATTEMPTS, maxAttempts) : maxAttempts;
+    if (attempts >= (throttled ? maxThrottledAttempts : limit)) return undefined;
+    const waitMs = Math.random() * Math.min(capMs, (throttled ? throttledBaseMs : baseMs) * 2 ** (attempts - 1));
+    return performance.now() - startedMs + waitMs > totalMs ? undefined : waitMs;
+  }
+}
+
+/** Codes that somebody must act on. */
+function needsOperator(code: StoreErrorCode): boolean {
+  return (
+    code === "access-denied" ||
+    code === "no-such-bucket" ||
+    code === "wrong-region" ||
+    code === "expired-credentials" ||
+    code === "no-space"
+  );
+}
+
+async function sleep(ms: number, signal: AbortSignal | undefined): Promise<void> {
+  try {
+    await delay(ms, undefined, signal ? { signal } : {});
+  } catch (error) {
+    throw new StoreError("aborted", "the request was given up by its caller", { cause: error });
+  }
+}

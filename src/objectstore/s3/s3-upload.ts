@@ -1,0 +1,318 @@
+/**
+ * Multipart uploads to S3. Each part carries its CRC-32, which the store verifies; where the store knows full-object
+ * checksums, the whole object does, too. Knows nothing of what the parts are made of.
+ */
+import {
+  AbortMultipartUploadCommand,
+  CompleteMultipartUploadCommand,
+  CreateMultipartUploadCommand,
+  ListPartsCommand,
+  UploadPartCommand,
+  UploadPartCopyCommand,
+} from "@aws-sdk/client-s3";
+import type { CompleteMultipartUploadCommandOutput, ListPartsCommandOutput, Part } from "@aws-sdk/client-s3";
+import { createHash } from "node:crypto";
+import { StoreError } from "../../errors.ts";
+import type {
+  MultipartUpload,
+  ObjectInfo,
+  ObjectProperties,
+  PartPosition,
+  PartSource,
+  PutResult,
+  StoredPart,
+  StoreLimits,
+  WriteCondition,
+} from "../objectstore.ts";
+import { checkPart, checkPartList, checkPartSource, totalLength } from "../request-checks.ts";
+import { combineCrc32, crc32Of, decodeCrc32, encodeCrc32 } from "./crc32.ts";
+import { withCall } from "./s3-client.ts";
+import { classifyFault, MalformedAnswer } from "./s3-errors.ts";
+import type { S3Fault } from "./s3-errors.ts";
+import { ChunkBody } from "./s3-http.ts";
+import type { BucketFields } from "./s3-listing.ts";
+import { conditionFields, copySource, etagOf, propertyFields, quoted } from "./s3-properties.ts";
+import type { SpecialHeaders } from "./s3-properties.ts";
+import type { S3Requests } from "./s3-requests.ts";
+
+/**
+ * What the store does with checksums of an upload: `full-object` verifies parts and whole; `parts` takes checksums of
+ * parts and says nothing; `none` refuses them.
+ */
+type ChecksumMode = "full-object" | "parts" | "none";
+
+/** Endpoints that refused checksums in this process's life, so that no second request is lost on asking. */
+const withoutChecksums = new Set<string>();
+
+/** What all uploads of a store share. */
+export interface UploadContext {
+  readonly requests: S3Requests;
+  readonly bucket: BucketFields;
+  readonly limits: StoreLimits;
+  /** Under what to remember the store's abilities. */
+  readonly endpoint: string;
+  /** Fields of the store's configuration for new objects. */
+  readonly storage: SpecialHeaders;
+  readonly head: (key: string) => Promise<ObjectInfo>;
+  /** CRC-32 of a published object where the store keeps one. */
+  readonly storedCrc32: (key: string) => Promise<number | undefined>;
+}
+
+/** Begins an upload; `special` are further headers of the object. */
+export async function createS3Upload(
+  context: UploadContext,
+  key: string,
+  properties: ObjectProperties,
+  options: { readonly signal?: AbortSignal | undefined; readonly special?: SpecialHeaders | undefined } = {},
+): Promise<MultipartUpload> {
+  const { requests, bucket, endpoint } = context;
+  const output = await requests.run({
+    operation: "CreateMultipartUpload",
+    key,
+    lane: "control",
+    signal: options.signal,
+    attempt: async (client, call) => {
+      const fields = { ...bucket, Key: key, ...propertyFields(properties), ...options.special, ...context.storage };
+      const create = async (checksum: boolean): Promise<{ uploadId: string; mode: ChecksumMode }> => {
+        const asked = checksum ? ({ ChecksumAlgorithm: "CRC32", ChecksumType: "FULL_OBJECT" } as const) : {};
+        const answer = await client.send(withCall(new CreateMultipartUploadCommand({ ...fields, ...asked }), call));
+        if (!answer.UploadId) throw new MalformedAnswer("the store's answer has no upload id");
+        const confirmed: ChecksumMode = answer.ChecksumType === "FULL_OBJECT" ? "full-object" : "parts";
+        return { uploadId: answer.UploadId, mode: checksum ? confirmed : "none" };
+      };
+      if (withoutChecksums.has(endpoint)) return create(false);
+      try {
+        return await create(true);
+      } catch (error) {
+        if (!refusesChecksums(classifyFault(error))) throw error;
+        const plain = await create(false);
+        withoutChecksums.add(endpoint);
+        return plain;
+      }
+    },
+  });
+  return new S3Upload(context, key, output.uploadId, output.mode);
+}
+
+/** Takes up an unfinished upload; makes no request. */
+export function openS3Upload(context: UploadContext, key: string, uploadId: string): MultipartUpload {
+  return new S3Upload(context, key, uploadId, withoutChecksums.has(context.endpoint) ? "none" : "parts");
+}
+
+/** The refusal may be of the checksum fields, which are the newest thing in these requests. */
+function refusesChecksums({ name, status }: S3Fault): boolean {
+  return status === 501 || name === "InvalidRequest" || name === "InvalidArgument" || name === "NotImplemented" || name === "MalformedXML";
+}
+
+class S3Upload implements MultipartUpload {
+  readonly key: string;
+  readonly uploadId: string;
+  readonly #context: UploadContext;
+  #mode: ChecksumMode;
+
+  constructor(context: UploadContext, key: string, uploadId: string, mode: ChecksumMode) {
+    this.#context = context;
+    this.key = key;
+    this.uploadId = uploadId;
+    this.#mode = mode;
+  }
+
+  async uploadPart(position: PartPosition, chunks: readonly Uint8Array[], signal?: AbortSignal): Promise<StoredPart> {
+    const size = totalLength(chunks);
+    checkPart(position, size, this.#context.limits);
+    const crc32 = crc32Of(chunks);
+    const etag = await this.#context.requests.run({
+      operation: "UploadPart",
+      key: this.key,
+      lane: "write",
+      signal,
+      codes: { "not-found": "no-such-upload" },
+      attempt: (client, call) =>
+        this.#withOrWithoutChecksum(async (checksum) => {
+          const command = new UploadPartCommand({
+            ...this.#fields(),
+            PartNumber: position.partNumber,
+            Body: new ChunkBody(chunks),
+            ContentLength: size,
+            ...(checksum ? { ChecksumCRC32: encodeCrc32(crc32) } : {}),
+          });
+          return etagOf((await client.send(withCall(command, call))).ETag);
+        }),
+    });
+    return { partNumber: position.partNumber, size, etag, crc32 };
+  }
+
+  async copyPart(position: PartPosition, source: PartSource, signal?: AbortSignal): Promise<StoredPart> {
+    const { requests, bucket, limits } = this.#context;
+    checkPartSource(source);
+    checkPart(position, source.length, limits);
+    return requests.run({
+      operation: "UploadPartCopy",
+      key: this.key,
+      lane: "slow",
+      signal,
+      attempt: async (client, call) => {
+        const command = new UploadPartCopyCommand({
+          ...this.#fields(),
+          PartNumber: position.partNumber,
+          CopySource: copySource(bucket.Bucket, source.key),
+          CopySourceRange: `bytes=${source.start}-${source.start + source.length - 1}`,
+          CopySourceIfMatch: quoted(source.ifMatch),
+          ...sourceOwner(bucket),
+        });
+        const { CopyPartResult: result } = await client.send(withCall(command, call));
+        const crc32 = decodeCrc32(result?.ChecksumCRC32);
+        return {
+          partNumber: position.partNumber,
+          size: source.length,
+          etag: etagOf(result?.ETag),
+          ...(crc32 === undefined ? {} : { crc32 }),
+        };
+      },
+    });
+  }
+
+  async listParts(signal?: AbortSignal): Promise<StoredPart[]> {
+    const parts: StoredPart[] = [];
+    let marker: string | undefined;
+    do {
+      const page: ListPartsCommandOutput = await this.#partsPage(marker, signal);
+      if (page.ChecksumType === "FULL_OBJECT") this.#mode = "full-object";
+      for (const part of page.Parts ?? []) parts.push(storedPart(part));
+      marker = page.IsTruncated === true ? page.NextPartNumberMarker : undefined;
+    } while (marker !== undefined);
+    return parts.sort((a, b) => a.partNumber - b.partNumber);
+  }
+
+  async complete(parts: readonly StoredPart[], condition: WriteCondition = {}, signal?: AbortSignal): Promise<PutResult> {
+    const size = checkPartList(parts, this.#context.limits);
+    if (size > this.#context.limits.maxObjectSize)
+      throw new StoreError("too-large", `an object of ${size} bytes is over the store's limit`);
+    const crc32 = combinedCrc32(parts);
+    const etag = await this.#context.requests.run({
+      operation: "CompleteMultipartUpload",
+      key: this.key,
+      lane: "slow",
+      signal,
+      codes: { "not-found": condition.ifMatch === undefined ? "no-such-upload" : "precondition-failed" },
+      attempt: (client, call) =>
+        this.#withOrWithoutChecksum(async (checksum) => {
+          const whole = checksum && this.#mode === "full-object";
+          const command = new CompleteMultipartUploadCommand({
+            ...this.#fields(),
+            ...conditionFields(condition),
+            MultipartUpload: { Parts: parts.map((part) => completedPart(part, whole)) },
+            ...(whole && crc32 !== undefined ? { ChecksumCRC32: encodeCrc32(crc32), ChecksumType: "FULL_OBJECT" as const } : {}),
+          });
+          return this.#publishedEtag(await client.send(withCall(command, call)));
+        }),
+      recover: () => this.#findPublished(parts, size, crc32),
+    });
+    return { etag, size };
+  }
+
+  async abort(signal?: AbortSignal): Promise<void> {
+    try {
+      await this.#context.requests.run({
+        operation: "AbortMultipartUpload",
+        key: this.key,
+        lane: "control",
+        signal,
+        codes: { "not-found": "no-such-upload" },
+        attempt: (client, call) => client.send(withCall(new AbortMultipartUploadCommand(this.#fields()), call)),
+      });
+    } catch (error) {
+      if (!(error instanceof StoreError) || error.code !== "no-such-upload") throw error;
+    }
+  }
+
+  #fields(): BucketFields & { readonly Key: string; readonly UploadId: string } {
+    return { ...this.#context.bucket, Key: this.key, UploadId: this.uploadId };
+  }
+
+  /** An upload must not fail because of a checksum the store does not know: the request is sent without, from now on. */
+  async #withOrWithoutChecksum<T>(send: (checksum: boolean) => Promise<T>): Promise<T> {
+    if (this.#mode === "none") return send(false);
+    try {
+      return await send(true);
+    } catch (error) {
+      if (!refusesChecksums(classifyFault(error))) throw error;
+      const result = await send(false);
+      this.#mode = "none";
+      return result;
+    }
+  }
+
+  #partsPage(marker: string | undefined, signal: AbortSignal | undefined): Promise<ListPartsCommandOutput> {
+    return this.#context.requests.run({
+      operation: "ListParts",
+      key: this.key,
+      lane: "control",
+      signal,
+      codes: { "not-found": "no-such-upload" },
+      attempt: async (client, call) => {
+        const command = new ListPartsCommand({ ...this.#fields(), ...(marker === undefined ? {} : { PartNumberMarker: marker }) });
+        const page = await client.send(withCall(command, call));
+        if (page.IsTruncated === undefined && page.UploadId === undefined) throw new MalformedAnswer("the listing of parts has no head");
+        return page;
+      },
+    });
+  }
+
+  /** Ceph RGW 16 and 18 publish and answer with an empty etag; an answer with nothing in it may be an error. */
+  async #publishedEtag({ ETag, Location, Key }: CompleteMultipartUploadCommandOutput): Promise<string> {
+    if (ETag) return etagOf(ETag);
+    if (Location === undefined && Key === undefined) throw new MalformedAnswer("the store's answer to the completion is empty");
+    return (await this.#context.head(this.key)).etag;
+  }
+
+  /** After a completion whose answer was lost: the etag of the object if it is the one these parts make. */
+  async #findPublished(parts: readonly StoredPart[], size: number, crc32: number | undefined): Promise<string | undefined> {
+    try {
+      const info = await this.#context.head(this.key);
+      if (info.size !== size) return undefined;
+      const expected = multipartEtag(parts);
+      if (expected !== undefined && info.etag === expected) return info.etag;
+      if (crc32 === undefined || !info.etag.endsWith(`-${parts.length}`)) return undefined;
+      return (await this.#context.storedCrc32(this.key)) === crc32 ? info.etag : undefined;
+    } catch (error) {
+      if (error instanceof StoreError) return undefined;
+      throw error;
+    }
+  }
+}
+
+/** `ExpectedSourceBucketOwner` where the bucket's owner is expected: source and target are the same bucket. */
+export function sourceOwner({ ExpectedBucketOwner }: BucketFields): { ExpectedSourceBucketOwner?: string } {
+  return ExpectedBucketOwner === undefined ? {} : { ExpectedSourceBucketOwner: ExpectedBucketOwner };
+}
+
+function storedPart({ PartNumber, Size, ETag, ChecksumCRC32 }: Part): StoredPart {
+  const crc32 = decodeCrc32(ChecksumCRC32);
+  return { partNumber: PartNumber ?? 0, size: Size ?? 0, etag: ETag?.replaceAll('"', "") ?? "", ...(crc32 === undefined ? {} : { crc32 }) };
+}
+
+function completedPart({ partNumber, etag, crc32 }: StoredPart, withChecksum: boolean): { PartNumber: number; ETag: string } {
+  const checksum = withChecksum && crc32 !== undefined ? { ChecksumCRC32: encodeCrc32(crc32) } : {};
+  return { PartNumber: partNumber, ETag: quoted(etag), ...checksum };
+}
+
+/** CRC-32 of the whole object, if that of every part is known. */
+function combinedCrc32(parts: readonly StoredPart[]): number | undefined {
+  let whole = 0;
+  for (const { crc32, size } of parts) {
+    if (crc32 === undefined) return undefined;
+    whole = combineCrc32(whole, crc32, size);
+  }
+  return whole;
+}
+
+/** The etag S3 gives an object of these parts: the MD5 of their MD5s; unknown where part etags are no MD5s (SSE-KMS). */
+function multipartEtag(parts: readonly StoredPart[]): string | undefined {
+  const hash = createHash("md5");
+  for (const { etag } of parts) {
+    if (!/^[0-9a-f]{32}$/i.test(etag)) return undefined;
+    hash.update(Buffer.from(etag, "hex"));
+  }
+  return `${hash.digest("hex")}-${parts.length}`;
+}
