@@ -1,0 +1,77 @@
+/**
+ * Walks two listings side by side in UTF-8 byte order with memory for one entry each. Knows nothing of what is to be
+ * done with the pairs.
+ */
+import { StoreError } from "../../errors.ts";
+import { compareKeys } from "../../objectstore/key-order.ts";
+import type { ListedObject, ObjectStore } from "../../objectstore/objectstore.ts";
+
+/** An object below a prefix; `name` is its key without that prefix. */
+export interface SyncEntry {
+  readonly name: string;
+  readonly object: ListedObject;
+}
+
+/** The same name on both sides, or on one only. */
+export interface SyncPair {
+  readonly name: string;
+  readonly source: ListedObject | undefined;
+  readonly destination: ListedObject | undefined;
+}
+
+/** What is left out of a listing. */
+export interface EntryFilter {
+  /** Include zero-byte `…/` keys (directory markers). aws-cli never does. */
+  readonly markers: boolean;
+  /** True for names that are not part of the data, such as unfinished uploads. */
+  readonly excluded: (name: string) => boolean;
+}
+
+/**
+ * The objects below `prefix` in order. Rejects with `StoreError` as the store does, and with code `io` if the store
+ * does not list in UTF-8 byte order: merging such listings would copy and delete the wrong names.
+ */
+export async function* syncEntries(
+  store: ObjectStore,
+  prefix: string,
+  filter: EntryFilter,
+  signal?: AbortSignal,
+): AsyncGenerator<SyncEntry> {
+  let last: string | undefined;
+  for await (const page of store.list(prefix, signal ? { signal } : {})) {
+    for (const entry of page) {
+      if (entry.kind !== "object") continue;
+      if (last !== undefined && compareKeys(last, entry.key) >= 0) {
+        throw new StoreError(
+          "io",
+          `the store lists '${entry.key}' after '${last}', which is not UTF-8 byte order; it cannot be synced safely`,
+        );
+      }
+      last = entry.key;
+      const name = entry.key.slice(prefix.length);
+      if (name === "" || (entry.size === 0 && name.endsWith("/") && !filter.markers) || filter.excluded(name)) continue;
+      yield { name, object: entry };
+    }
+  }
+}
+
+/** Joins two ordered listings by name. Rejects as either of them does. */
+export async function* mergeEntries(source: AsyncIterable<SyncEntry>, destination: AsyncIterable<SyncEntry>): AsyncGenerator<SyncPair> {
+  const left = source[Symbol.asyncIterator]();
+  const right = destination[Symbol.asyncIterator]();
+  try {
+    let [a, b] = await Promise.all([left.next(), right.next()]);
+    while (!a.done || !b.done) {
+      const order = a.done ? 1 : b.done ? -1 : compareKeys(a.value.name, b.value.name);
+      const name = (order <= 0 ? a : b).value.name as string;
+      yield {
+        name,
+        source: order <= 0 ? (a.value as SyncEntry).object : undefined,
+        destination: order >= 0 ? (b.value as SyncEntry).object : undefined,
+      };
+      [a, b] = await Promise.all([order <= 0 ? left.next() : a, order >= 0 ? right.next() : b]);
+    }
+  } finally {
+    await Promise.all([left.return?.(), right.return?.()]);
+  }
+}
