@@ -192,13 +192,12 @@ const limits = z
   .strictObject({
     loginGrace: duration(1000).default(60_000).describe("Time a connection has to log in."),
     maxAuthTries: count(1, 100).default(6).describe("Keys a connection may offer before it is ended."),
-    maxUnauthenticated: count(1, 100_000).default(256).describe("Connections that have not logged in yet, in total."),
+    maxUnauthenticated: count(1, 100_000).default(512).describe("Connections that have not logged in yet, in total."),
     maxUnauthenticatedPerIp: count(1, 100_000).default(100).describe("The same from one address."),
-    maxConnections: count(1, 1_000_000).default(10_000).describe("Connections in total."),
-    maxSessionsPerUser: count(1, 100_000).default(200).describe("Connections of one user at a time."),
-    maxChannelsPerConnection: count(1, 1000).default(32).describe("Sessions (sftp, scp, …) on one connection at a time."),
-    idleTimeout: duration(10_000).default(3_600_000).describe("A connection on which nothing happens is ended after this."),
-    keepaliveInterval: duration(1000).default(30_000).describe("A silent client is asked for a sign of life this often."),
+    maxSessionsPerUser: count(1, 100_000).default(1000).describe("Connections of one user at a time."),
+    maxChannelsPerConnection: count(1, 1000).default(64).describe("Sessions (sftp, scp, …) on one connection at a time."),
+    idleTimeout: duration(10_000).default(3_600_000).describe("A login without any open session is ended after this."),
+    keepaliveInterval: duration(1000).default(15_000).describe("A silent client is asked for a sign of life this often."),
     drain: duration(0).default(30_000).describe("Time running sessions get to finish when the gateway stops."),
   })
   .prefault({});
