@@ -54,9 +54,15 @@ export function readOpening(socket: Socket, signal: AbortSignal): Promise<Openin
       try {
         ident ??= parseIdent(received);
         if (!ident) return;
-        if (!worthPeeking(ident.software)) return succeed(undefined);
+        if (!worthPeeking(ident.software)) {
+          succeed(undefined);
+          return;
+        }
         const kexInit = firstPacket(received.subarray(ident.end));
-        if (kexInit) return succeed(kexInit);
+        if (kexInit) {
+          succeed(kexInit);
+          return;
+        }
         timer ??= setTimeout(() => succeed(undefined), PEEK_MS);
       } catch (error) {
         fail(error);

@@ -144,7 +144,12 @@ export class SshChannel implements ByteChannel {
   destroy(reason: string): void {
     if (this.#state === "closed") return;
     this.#link.reportViolation(this, reason);
-    this.#sendClose();
+    this.#sendClose(reason);
+  }
+
+  /** Drops the channel for a reason that is nobody's offence. */
+  abandon(reason: string): void {
+    if (this.#state === "open") this.#sendClose(reason);
   }
 
   /** CHANNEL_DATA. Throws `ProtocolError` for more than the window allows or data after EOF. */
@@ -152,7 +157,10 @@ export class SshChannel implements ByteChannel {
     if (this.#state === "closed" || bytes.length === 0) return;
     if (this.#eof !== "none") throw new ProtocolError("data after EOF");
     this.#window.received(bytes.length);
-    if (this.#exitStatus !== undefined) return this.consume(bytes.length);
+    if (this.#exitStatus !== undefined) {
+      this.consume(bytes.length);
+      return;
+    }
     if (this.#receiver) this.#receiver.data(bytes);
     else this.#early.push(bytes);
     if (this.#window.wantsProbe()) this.#link.probe(() => this.#window.probed());
@@ -181,12 +189,12 @@ export class SshChannel implements ByteChannel {
 
   /** CHANNEL_CLOSE: answers it unless ours is on the way, and ends. */
   closeReceived(): void {
-    this.#sendClose();
+    this.#sendClose("the client closed the channel");
   }
 
   /** The connection is gone. */
   connectionLost(): void {
-    this.#end();
+    this.#end("the connection is gone");
   }
 
   /** Sends what both windows and the socket allow. */
@@ -197,7 +205,7 @@ export class SshChannel implements ByteChannel {
     if (this.#queuedBytes === 0 && this.#exitStatus !== undefined && !this.#link.congested) {
       this.#link.sendMessage(encodeMessage(Message.CHANNEL_REQUEST, this.#peer.id, "exit-status", false, this.#exitStatus));
       this.#link.sendMessage(encodeMessage(Message.CHANNEL_EOF, this.#peer.id));
-      this.#sendClose();
+      this.#sendClose("the session has exited");
     }
     this.settle();
   }
@@ -270,13 +278,13 @@ export class SshChannel implements ByteChannel {
     this.#receiver?.end();
   }
 
-  #sendClose(): void {
+  #sendClose(reason: string): void {
     if (this.#state === "closed") return;
     this.#link.sendMessage(encodeMessage(Message.CHANNEL_CLOSE, this.#peer.id));
-    this.#end();
+    this.#end(reason);
   }
 
-  #end(): void {
+  #end(reason: string): void {
     if (this.#state === "closed") return;
     this.#state = "closed";
     this.#budget.release(this.#queuedBytes);
@@ -284,7 +292,7 @@ export class SshChannel implements ByteChannel {
     this.#queue = [];
     this.#early = [];
     this.#window.close();
-    this.#closed.abort(new Error("the channel is closed"));
+    this.#closed.abort(new Error(reason));
     this.settle();
   }
 }

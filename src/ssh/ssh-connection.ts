@@ -4,7 +4,7 @@
  */
 import type { Logger } from "pino";
 import type { Authenticator, AuthUser } from "../auth/authenticator.ts";
-import { WireReader, wireString } from "../auth/wire-reader.ts";
+import { WireReader } from "../auth/wire-reader.ts";
 import type { ByteBudget } from "../byte-budget.ts";
 import { ProtocolError } from "../errors.ts";
 import { weakAlgorithms } from "./algorithms.ts";
@@ -14,13 +14,11 @@ import { type ChannelLink, SshChannel } from "./ssh-channel.ts";
 import { type SessionHandlers, SshSession } from "./ssh-session.ts";
 import type { Negotiated } from "./ssh2-adapter.ts";
 import type { Transport, TransportEvents } from "./transport.ts";
+import { type AcceptedLogin, UserAuth } from "./user-auth.ts";
 
-const CONNECTION_SERVICE = "ssh-connection";
 /** Smallest maximum packet a client may ask for; smaller ones make us spin. */
 const MIN_PACKET = 1024;
 const OUR_MAX_PACKET = 32 * 1024;
-/** Probes and tries together, also those that would do. */
-const MAX_AUTH_REQUESTS = 64;
 const KEEPALIVE = encodeMessage(Message.GLOBAL_REQUEST, "keepalive@openssh.com", true);
 const MAX_UNANSWERED_PROBES = 64;
 
@@ -56,6 +54,8 @@ export interface ConnectionContext {
   readonly log: Logger;
   /** Refuses a login that is otherwise good; the text goes to the client. */
   readonly admitLogin: (user: AuthUser) => string | undefined;
+  /** False while the server drains. */
+  readonly admitsChannels: () => boolean;
   readonly onLogin: (session: SessionInfo) => void;
   readonly onOffence: (offence: Offence) => void;
   readonly onClosed: () => void;
@@ -64,12 +64,11 @@ export interface ConnectionContext {
 /** State of one connection. Give it to the transport as its events, then `attach` the transport. */
 export class SshConnection implements TransportEvents, ChannelLink {
   readonly #context: ConnectionContext;
-  readonly #log: Logger;
+  #log: Logger;
   readonly #closed = new AbortController();
   #transport: Transport | undefined;
-  #stage: "kex" | "service" | "auth" | "open" | "closed" = "kex";
-  #authTries = 0;
-  #authRequests = 0;
+  #stage: "login" | "open" | "closed" = "login";
+  readonly #login: UserAuth;
   #info: SessionInfo | undefined;
   readonly #sessions = new Map<number, SshSession>();
   #nextChannel = 0;
@@ -79,13 +78,14 @@ export class SshConnection implements TransportEvents, ChannelLink {
   #keepaliveTimer: NodeJS.Timeout | undefined;
   #unansweredKeepalives = 0;
   readonly #probes: (() => void)[] = [];
-  #idleSince = Date.now();
+  #idleSince = performance.now();
   /** Bytes in the socket that are charged to the budget. */
   #charged = 0;
 
   constructor(context: ConnectionContext) {
     this.#context = context;
     this.#log = context.log;
+    this.#login = this.#newLogin();
   }
 
   /** Must be called before the transport delivers anything but its first events. */
@@ -115,7 +115,6 @@ export class SshConnection implements TransportEvents, ChannelLink {
   // --- TransportEvents
 
   ready(negotiated: Negotiated): void {
-    this.#stage = "service";
     const used = [negotiated.kex, negotiated.serverHostKey, negotiated.cs.cipher, negotiated.cs.mac, negotiated.sc.mac];
     const weak = weakAlgorithms(used);
     const fields = { kex: negotiated.kex, cipher: negotiated.cs.cipher, mac: negotiated.cs.mac, hostKey: negotiated.serverHostKey };
@@ -124,13 +123,8 @@ export class SshConnection implements TransportEvents, ChannelLink {
   }
 
   message(type: number, payload: Buffer): void {
-    if (this.#stage === "closed") return;
-    if (type === Message.CHANNEL_DATA && this.#stage === "open") return this.#channelData(payload);
-    if (type === Message.SERVICE_REQUEST) return this.#serviceRequest(payload);
-    if (type === Message.USERAUTH_REQUEST && this.#stage === "open") return; // RFC 4252 §5.1: ignored after success
-    if (type === Message.USERAUTH_REQUEST && this.#stage === "auth") return this.#authRequest(payload);
-    if (type < Message.GLOBAL_REQUEST || this.#stage !== "open") throw new ProtocolError(`unexpected message ${type}`);
-    this.#connectionMessage(type, payload);
+    if (this.#stage === "login") this.#login.message(type, payload);
+    else if (this.#stage === "open") this.#openMessage(type, payload);
   }
 
   writable(): void {
@@ -201,128 +195,114 @@ export class SshConnection implements TransportEvents, ChannelLink {
 
   // --- login
 
-  #serviceRequest(payload: Buffer): void {
-    const service = new WireReader(payload, 1).text();
-    if (this.#stage !== "service" || service !== "ssh-userauth") {
-      this.#transport?.disconnect(DisconnectReason.SERVICE_NOT_AVAILABLE, "service not available", this.#stage !== "service");
-      return;
-    }
-    this.#stage = "auth";
-    this.sendMessage(encodeMessage(Message.SERVICE_ACCEPT, service));
+  #newLogin(): UserAuth {
+    const { authenticator, remoteAddress, clientIdent, banner, limits, log } = this.#context;
+    return new UserAuth({
+      authenticator,
+      remoteAddress,
+      clientIdent,
+      banner,
+      log,
+      tries: limits.authTries,
+      sessionId: () => this.#transport?.sessionId ?? Buffer.alloc(0),
+      send: (message) => this.sendMessage(message),
+      disconnect: (code, reason) => this.end(reason, code),
+      accepted: (login) => this.#accepted(login),
+      exhausted: () => this.#context.onOffence("auth-failed"),
+    });
   }
 
-  #authRequest(payload: Buffer): void {
-    const reader = new WireReader(payload, 1);
-    const user = reader.text();
-    const service = reader.text();
-    const method = reader.text();
-    if (this.#authRequests === 0 && this.#context.banner !== undefined) {
-      this.sendMessage(
-        encodeMessage(Message.USERAUTH_BANNER, `${this.#context.banner.replace(/\r?\n?$/, "").replace(/\r?\n/g, "\r\n")}\r\n`, ""),
-      );
-    }
-    if (++this.#authRequests > MAX_AUTH_REQUESTS) return this.#tooManyTries();
-    if (service !== CONNECTION_SERVICE) {
-      this.#transport?.disconnect(DisconnectReason.SERVICE_NOT_AVAILABLE, "service not available");
-      return;
-    }
-    if (method === "publickey") this.#publicKeyRequest(user, reader, payload);
-    else this.#refuse(method === "none" && this.#authRequests === 1 ? undefined : { user, method, reason: "method not offered" });
-  }
-
-  #publicKeyRequest(user: string, reader: WireReader, payload: Buffer): void {
-    const signed = reader.boolean();
-    const algorithm = reader.string().toString("latin1");
-    const blob = reader.string();
-    const signedUpTo = reader.position;
-    const signature = signed
-      ? { bytes: reader.string(), data: Buffer.concat([wireString(this.#transport?.sessionId ?? ""), payload.subarray(0, signedUpTo)]) }
-      : undefined;
-    const decision = this.#context.authenticator.attempt({ user, algorithm, blob, signature, address: this.#context.remoteAddress });
-    if (decision.outcome === "usable") this.sendMessage(encodeMessage(Message.USERAUTH_PK_OK, algorithm, blob));
-    else if (decision.outcome === "refused")
-      this.#refuse({ user, method: "publickey", reason: decision.reason, fingerprint: decision.fingerprint });
-    else this.#login(decision);
-  }
-
-  #login(decision: { user: AuthUser; fingerprint: string; keyName: string; sha1: boolean }): void {
-    const refusal = this.#context.admitLogin(decision.user);
+  #accepted(login: AcceptedLogin): void {
+    const user = login.user.name;
+    const refusal = this.#context.admitLogin(login.user);
     if (refusal !== undefined) {
-      this.#log.info({ user: decision.user.name, reason: refusal }, "login refused");
-      return this.end(refusal, DisconnectReason.TOO_MANY_CONNECTIONS);
+      this.#log.info({ user, reason: refusal }, "login refused");
+      this.end(refusal, DisconnectReason.TOO_MANY_CONNECTIONS);
+      return;
     }
     const { id, remoteAddress, clientIdent } = this.#context;
     this.#stage = "open";
-    this.#idleSince = Date.now();
+    this.#idleSince = performance.now();
     this.#transport?.authenticated();
     this.sendMessage(encodeMessage(Message.USERAUTH_SUCCESS));
     this.#info = {
       id,
       remoteAddress,
       clientIdent,
-      user: decision.user.name,
-      keyFingerprint: decision.fingerprint,
+      user,
+      keyFingerprint: login.fingerprint,
       since: Date.now(),
       connectionSignal: this.#closed.signal,
       end: (reason) => this.end(reason),
     };
-    this.#log.info({ user: decision.user.name, remoteAddress, clientIdent, key: decision.fingerprint, keyName: decision.keyName }, "login");
-    if (decision.sha1) this.#log.warn({ user: decision.user.name }, "login with a SHA-1 signature, allowed for this user");
+    this.#log = this.#log.child({ user });
+    this.#log.info({ remoteAddress, clientIdent, key: login.fingerprint, keyName: login.keyName }, "login");
+    if (login.sha1) this.#log.warn("login with a SHA-1 signature, allowed for this user");
     this.#keepaliveTimer = setInterval(() => this.#tick(), this.#context.limits.keepaliveMs).unref();
     this.#context.onLogin(this.#info);
   }
 
-  /** `failure` undefined: the usual first `none`, which asks what is offered and counts for nothing. */
-  #refuse(failure: { user: string; method: string; reason: string; fingerprint?: string | undefined } | undefined): void {
-    if (failure) {
-      this.#authTries++;
-      const { remoteAddress, clientIdent } = this.#context;
-      this.#log.info(
-        { ...failure, user: failure.user.slice(0, 100), method: failure.method.slice(0, 40), remoteAddress, clientIdent },
-        "login failed",
-      );
-      if (this.#authTries >= this.#context.limits.authTries) return this.#tooManyTries();
-    }
-    this.sendMessage(encodeMessage(Message.USERAUTH_FAILURE, "publickey", false));
-  }
-
-  #tooManyTries(): void {
-    this.#context.onOffence("auth-failed");
-    this.end("too many authentication failures", DisconnectReason.NO_MORE_AUTH_METHODS);
-  }
-
   // --- channels
 
-  #connectionMessage(type: number, payload: Buffer): void {
+  #openMessage(type: number, payload: Buffer): void {
     const reader = new WireReader(payload, 1);
-    if (type === Message.GLOBAL_REQUEST) return this.#globalRequest(reader);
-    if (type === Message.REQUEST_SUCCESS || type === Message.REQUEST_FAILURE) return this.#probes.shift()?.();
-    if (type === Message.CHANNEL_OPEN) return this.#channelOpen(reader);
-    if (type === Message.CHANNEL_OPEN_CONFIRMATION || type === Message.CHANNEL_OPEN_FAILURE) {
-      throw new ProtocolError(`unexpected message ${type}`);
+    switch (type) {
+      case Message.CHANNEL_DATA:
+        this.#session(reader).channel.dataReceived(reader.string());
+        break;
+      case Message.CHANNEL_WINDOW_ADJUST:
+        this.#session(reader).channel.windowAdjusted(reader.uint32());
+        break;
+      case Message.CHANNEL_EXTENDED_DATA:
+        this.#extendedData(this.#session(reader), reader);
+        break;
+      case Message.CHANNEL_EOF:
+        this.#session(reader).channel.eofReceived();
+        break;
+      case Message.CHANNEL_CLOSE:
+        this.#channelClose(reader);
+        break;
+      case Message.CHANNEL_REQUEST:
+        this.#channelRequest(this.#session(reader), reader);
+        break;
+      case Message.CHANNEL_OPEN:
+        this.#channelOpen(reader);
+        break;
+      case Message.GLOBAL_REQUEST:
+        this.#globalRequest(reader);
+        break;
+      case Message.REQUEST_SUCCESS:
+      case Message.REQUEST_FAILURE:
+        this.#probes.shift()?.();
+        break;
+      case Message.USERAUTH_REQUEST: // RFC 4252 §5.1: ignored after success
+      case Message.CHANNEL_SUCCESS: // nothing of ours asks for these two; some clients send them for exit-status
+      case Message.CHANNEL_FAILURE:
+        break;
+      default:
+        throw new ProtocolError(`unexpected message ${type}`);
     }
-    const number = reader.uint32();
-    const session = this.#sessions.get(number);
-    if (!session) throw new ProtocolError(`message ${type} for a channel that is not open`);
-    if (type === Message.CHANNEL_WINDOW_ADJUST) session.channel.windowAdjusted(reader.uint32());
-    else if (type === Message.CHANNEL_EXTENDED_DATA) {
-      reader.uint32();
-      session.channel.extendedDataReceived(reader.string().length);
-    } else if (type === Message.CHANNEL_EOF) session.channel.eofReceived();
-    else if (type === Message.CHANNEL_REQUEST) this.#channelRequest(session, reader);
-    else if (type === Message.CHANNEL_CLOSE) {
-      session.channel.closeReceived();
-      this.#sessions.delete(number);
-      this.#idleSince = Date.now();
-    }
-    // CHANNEL_SUCCESS and CHANNEL_FAILURE answer nothing of ours; some clients send them for exit-status
   }
 
-  #channelData(payload: Buffer): void {
-    const reader = new WireReader(payload, 1);
+  /** The session of the channel number that comes next. */
+  #session(reader: WireReader): SshSession {
     const session = this.#sessions.get(reader.uint32());
-    if (!session) throw new ProtocolError("data for a channel that is not open");
-    session.channel.dataReceived(reader.string());
+    if (!session) throw new ProtocolError("message for a channel that is not open");
+    return session;
+  }
+
+  #extendedData(session: SshSession, reader: WireReader): void {
+    reader.uint32(); // data type
+    session.channel.extendedDataReceived(reader.string().length);
+  }
+
+  #channelClose(reader: WireReader): void {
+    const number = reader.uint32();
+    const session = this.#sessions.get(number);
+    if (!session) throw new ProtocolError("close of a channel that is not open");
+    session.channel.closeReceived();
+    this.#sessions.delete(number);
+    this.#idleSince = performance.now();
   }
 
   #globalRequest(reader: WireReader): void {
@@ -340,12 +320,15 @@ export class SshConnection implements TransportEvents, ChannelLink {
       this.sendMessage(encodeMessage(Message.CHANNEL_OPEN_FAILURE, peer.id, reason, text, ""));
     if (type !== "session") {
       const known = /^(direct|forwarded)-|^x11$|^auth-agent/.test(type);
-      return refuse(known ? OpenFailure.ADMINISTRATIVELY_PROHIBITED : OpenFailure.UNKNOWN_CHANNEL_TYPE, "only sessions are allowed");
+      refuse(known ? OpenFailure.ADMINISTRATIVELY_PROHIBITED : OpenFailure.UNKNOWN_CHANNEL_TYPE, "only sessions are allowed");
+      return;
     }
     if (this.#noMoreSessions) throw new ProtocolError("a session after no-more-sessions");
     if (peer.maxPacket < MIN_PACKET) throw new ProtocolError(`channel with a maximum packet of ${peer.maxPacket} bytes`);
-    if (this.#sessions.size >= this.#context.limits.channels || !this.#info)
-      return refuse(OpenFailure.RESOURCE_SHORTAGE, "too many open channels");
+    if (this.#sessions.size >= this.#context.limits.channels || !this.#info || !this.#context.admitsChannels()) {
+      refuse(OpenFailure.RESOURCE_SHORTAGE, "too many open channels");
+      return;
+    }
     while (this.#sessions.has(this.#nextChannel)) this.#nextChannel = (this.#nextChannel + 1) % 0x8000_0000;
     const number = this.#nextChannel;
     this.#nextChannel = (number + 1) % 0x8000_0000;
@@ -370,14 +353,18 @@ export class SshConnection implements TransportEvents, ChannelLink {
   #tick(): void {
     const { limits, budget } = this.#context;
     if (this.#transport?.takeHeard()) this.#unansweredKeepalives = 0;
-    else if (++this.#unansweredKeepalives > limits.keepaliveCount)
-      return this.end("no sign of life from the client", DisconnectReason.CONNECTION_LOST);
-    else this.probe(() => undefined);
-    if (this.#sessions.size === 0 && Date.now() - this.#idleSince >= limits.idleMs) return this.end("idle for too long");
+    else if (++this.#unansweredKeepalives > limits.keepaliveCount) {
+      this.end("no sign of life from the client", DisconnectReason.CONNECTION_LOST);
+      return;
+    } else this.probe(() => undefined);
+    if (this.#sessions.size === 0 && performance.now() - this.#idleSince >= limits.idleMs) {
+      this.end("idle for too long");
+      return;
+    }
     const patience = budget.underPressure ? limits.stallMs / 30 : limits.stallMs;
     for (const { channel } of this.#sessions.values()) {
       const since = channel.stalledSince;
-      if (since !== undefined && performance.now() - since > patience) channel.destroy("the client does not read");
+      if (since !== undefined && performance.now() - since > patience) channel.abandon("the client does not read");
     }
   }
 

@@ -139,13 +139,19 @@ export class SshServer {
     socket.on("error", () => socket.destroy());
     if (remoteAddress === "" || socket.destroyed) return void socket.destroy();
     const refusal = this.#draining ? "the server is shutting down" : this.#options.sources?.refusal(remoteAddress);
-    if (refusal !== undefined) return this.#turnAway(socket, remoteAddress, refusal);
+    if (refusal !== undefined) {
+      this.#turnAway(socket, remoteAddress, refusal);
+      return;
+    }
     const grace = new AbortController();
     const release = this.#admission.admit({
       address: remoteAddress,
       evict: () => grace.abort(new Error("too many connections without login")),
     });
-    if (!release) return this.#turnAway(socket, remoteAddress, "too many connections without login");
+    if (!release) {
+      this.#turnAway(socket, remoteAddress, "too many connections without login");
+      return;
+    }
     socket.setNoDelay(true);
     socket.setKeepAlive(true, KEEPALIVE_IDLE_MS);
     const timer = setTimeout(() => {
@@ -224,6 +230,7 @@ export class SshServer {
         if (this.#draining) return "the server is shutting down";
         return this.registry.count(user.name) >= this.#limits.sessionsPerUser ? "too many sessions of this user" : undefined;
       },
+      admitsChannels: () => !this.#draining,
       onLogin: (session) => {
         loggedIn();
         this.registry.add(session);
@@ -234,7 +241,6 @@ export class SshServer {
         this.#noticeIdle();
       },
     });
-    this.#connections.add(connection);
     grace.addEventListener("abort", () => {
       if (!connection.authenticated) connection.end(grace.reason instanceof Error ? grace.reason.message : "no login");
     });
@@ -250,6 +256,7 @@ export class SshServer {
       events: connection,
     });
     connection.attach(transport);
+    this.#connections.add(connection);
     transport.start(opening.rest);
   }
 

@@ -23,6 +23,10 @@ import {
 
 /** Above this many bytes in the socket nothing more is built for it. */
 const SOCKET_HIGH_WATER = 1024 * 1024;
+/** Above this many bytes in the socket the client is not read: it asks for answers and does not fetch them. */
+const SOCKET_STOP_READING = 2 * SOCKET_HIGH_WATER;
+/** Messages that may wait for the end of a key exchange. */
+const MAX_WAITING_MESSAGES = 10_000;
 /** Bytes a client may send before it is logged in. */
 const MAX_PREAUTH_BYTES = 1024 * 1024;
 const MAX_PREAUTH_KEY_EXCHANGES = 2;
@@ -76,6 +80,7 @@ export class Transport {
   #preauthBytes = 0;
   #rekeyTimer: NodeJS.Timeout | undefined;
   #heardSince = true;
+  #waitingMessages = 0;
 
   constructor(options: TransportOptions) {
     this.#socket = options.socket;
@@ -98,7 +103,7 @@ export class Transport {
       complete(negotiated);
     };
     protocol._onPayload = (payload) => this.#payload(payload);
-    options.socket.on("drain", () => this.#guard(() => this.#events.writable()));
+    options.socket.on("drain", () => this.#drained());
     options.socket.on("error", (error) => this.#close(error.message, false));
     options.socket.on("end", () => this.#close("the client closed the connection", false));
     options.socket.on("close", () => this.#close("the connection was lost", false));
@@ -142,7 +147,12 @@ export class Transport {
 
   /** Sends one message; `fill` writes `payloadBytes` bytes at `start`. Does nothing once closed. */
   send(payloadBytes: number, fill: (packet: Buffer, start: number) => void): void {
-    if (this.#state === "open") this.#guard(() => sendPayload(this.#protocol, payloadBytes, fill));
+    if (this.#state === "closed") return;
+    if (this.#protocol._kexinit !== undefined && ++this.#waitingMessages > MAX_WAITING_MESSAGES) {
+      this.disconnect(DisconnectReason.PROTOCOL_ERROR, "too many requests during a key exchange", true);
+      return;
+    }
+    this.#guard(() => sendPayload(this.#protocol, payloadBytes, fill));
   }
 
   /** Sends a message that is already encoded. */
@@ -180,11 +190,20 @@ export class Transport {
     this.#bytesSinceKeys += chunk.length;
     if (!this.#authenticated) {
       this.#preauthBytes += chunk.length;
-      if (this.#preauthBytes > MAX_PREAUTH_BYTES)
-        return this.disconnect(DisconnectReason.PROTOCOL_ERROR, "too much data before login", true);
+      if (this.#preauthBytes > MAX_PREAUTH_BYTES) {
+        this.disconnect(DisconnectReason.PROTOCOL_ERROR, "too much data before login", true);
+        return;
+      }
     }
     this.#guard(() => this.#protocol.parse(chunk, 0, chunk.length));
     if (this.#bytesSinceKeys >= this.#rekeyLimits.bytes) this.rekey();
+    if (this.#socket.writableLength >= SOCKET_STOP_READING) this.#socket.pause();
+  }
+
+  #drained(): void {
+    if (this.#state === "closed") return;
+    this.#socket.resume();
+    this.#guard(() => this.#events.writable());
   }
 
   /** Runs code that a hostile message or ssh2 may make throw. */
@@ -220,7 +239,8 @@ export class Transport {
     if (type === Message.DISCONNECT) {
       const reader = new WireReader(payload, 1);
       const reason = reader.uint32();
-      return this.#close(disconnectText(reason, reader.text()), false);
+      this.#close(disconnectText(reason, reader.text()), false);
+      return;
     }
     if (type === Message.SERVICE_ACCEPT || (type > Message.KEXINIT && type < 50)) throw new ProtocolError(`unexpected message ${type}`);
     this.#unimplemented();
@@ -262,6 +282,7 @@ export class Transport {
 
   #handshakeDone(negotiated: Negotiated): void {
     this.#bytesSinceKeys = 0;
+    this.#waitingMessages = 0;
     clearTimeout(this.#rekeyTimer);
     this.#rekeyTimer = setTimeout(() => this.rekey(), this.#rekeyLimits.ms).unref();
     this.#keyExchanges++;
