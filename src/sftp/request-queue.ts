@@ -1,0 +1,233 @@
+/**
+ * Starts requests as they can be afforded: takes packets from the stream while there is room for their replies, hands
+ * them to the dispatcher, gives the channel its window back. What is not started stays received bytes, so the peer's
+ * window bounds it. Knows no file operation.
+ */
+import type { ByteChannel } from "../byte-channel.ts";
+import { ProtocolError } from "../errors.ts";
+import type { Logger } from "../log.ts";
+import { PacketStream } from "./packet-stream.ts";
+import type { ReplyQueue } from "./reply-queue.ts";
+import { StatusCode, PacketType } from "./wire/constants.ts";
+import { decodeInit, decodeRequest, type Packet, packetType, type Request, requestId } from "./wire/requests.ts";
+
+/** Requests of one channel that may run or wait for each other at once. */
+const MAX_RUNNING = 256;
+
+/** Requests started before other channels get their turn. */
+const MAX_PER_TURN = 512;
+
+/** Bytes of a packet's length field, which the window counts too. */
+const LENGTH_BYTES = 4;
+
+/** What the queue needs to know from those who carry requests out. */
+export interface Dispatcher {
+  /** Carries a request out and answers it; never rejects. `reserved` bytes of reply were reserved, and are owed back. */
+  dispatch(request: Request, reserved: number): Promise<void>;
+  /** How many bytes of reply have to be reserved before `request` starts; at most 256 KiB. */
+  replySize(request: Request): number;
+  /** True if nobody can see the effect of `request` once the client is gone. */
+  isPointless(request: Request): boolean;
+}
+
+/** A decoded request that waits for room for its reply, and what its packet counts in the window. */
+interface Stalled {
+  readonly request: Request;
+  readonly windowBytes: number;
+}
+
+/** See the head of this file. */
+export class RequestQueue {
+  readonly #channel: ByteChannel;
+  readonly #replies: ReplyQueue;
+  readonly #dispatcher: Dispatcher;
+  readonly #log: Logger;
+  readonly #stream = new PacketStream();
+  readonly #finish: () => void;
+  /** Resolves when everything received is carried out, as far as it could be understood, and nothing more will come. */
+  readonly exhausted: Promise<void>;
+  #initialised = false;
+  #ended = false;
+  #broken = false;
+  #running = 0;
+  #stalled: Stalled | undefined;
+  /** The pump waits for the channel, the budget or a running request; it goes on by itself. */
+  #waiting = false;
+  /** Counts the waits, so that a wait that is over cannot end a later one. */
+  #waits = 0;
+  #startedThisTurn = 0;
+  /** Window to give back at the end of the pump's turn. */
+  #consumed = 0;
+  #malformed = 0;
+  #onIdle: (() => void) | undefined;
+
+  constructor(channel: ByteChannel, replies: ReplyQueue, dispatcher: Dispatcher, log: Logger) {
+    this.#channel = channel;
+    this.#replies = replies;
+    this.#dispatcher = dispatcher;
+    this.#log = log;
+    let finish = (): void => undefined;
+    this.exhausted = new Promise((resolve) => {
+      finish = resolve;
+    });
+    this.#finish = finish;
+  }
+
+  /** True if the peer broke the protocol and the channel was dropped for it. */
+  get broken(): boolean {
+    return this.#broken;
+  }
+
+  /** Takes what the channel delivers. */
+  data(chunk: Uint8Array): void {
+    if (this.#broken) return;
+    this.#stream.push(chunk);
+    this.pump();
+  }
+
+  /** Nothing more will be delivered. */
+  end(): void {
+    this.#ended = true;
+    this.pump();
+  }
+
+  /** Resolves when no request runs. */
+  idle(): Promise<void> {
+    if (this.#running === 0) return Promise.resolve();
+    return new Promise((resolve) => {
+      this.#onIdle = resolve;
+    });
+  }
+
+  /** Starts what can be started. Called whenever something changed. */
+  pump(): void {
+    while (!this.#broken && this.#mayStart()) {
+      const next = this.#stalled ?? this.#decodeNext();
+      if (next === "none") break;
+      this.#startedThisTurn++;
+      if (next === "done") continue;
+      this.#stalled = undefined;
+      this.#start(next);
+    }
+    if (this.#consumed > 0) {
+      const consumed = this.#consumed;
+      this.#consumed = 0;
+      this.#channel.consume(consumed);
+    }
+    if (this.#broken || (this.#ended && !this.#stalled && !this.#waiting && this.#running < MAX_RUNNING)) this.#finish();
+  }
+
+  #mayStart(): boolean {
+    if (this.#waiting || this.#running >= MAX_RUNNING) return false;
+    if (this.#startedThisTurn >= MAX_PER_TURN) {
+      this.#startedThisTurn = 0;
+      this.#waitFor(new Promise((resolve) => setImmediate(resolve)));
+      return false;
+    }
+    if (!this.#replies.isFull || this.#channel.closed.aborted) return true;
+    this.#waitFor(this.#replies.roomy());
+    return false;
+  }
+
+  /** The next request; `done` if a packet was dealt with here, `none` if there is no whole packet. */
+  #decodeNext(): Stalled | "done" | "none" {
+    let packet: Packet | undefined;
+    try {
+      packet = this.#stream.next();
+      if (!packet) return "none";
+      const windowBytes = packet.bytes + LENGTH_BYTES;
+      if (!this.#initialised || packetType(packet) === PacketType.INIT) {
+        this.#init(packet);
+        this.#consumed += windowBytes;
+        return "done";
+      }
+      return { request: decodeRequest(packet), windowBytes };
+    } catch (error) {
+      if (!(error instanceof ProtocolError)) throw error;
+      this.#refuse(packet, error);
+      return "done";
+    }
+  }
+
+  #init(packet: Packet): void {
+    if (packetType(packet) !== PacketType.INIT) throw new ProtocolError("first packet is not INIT");
+    const version = decodeInit(packet);
+    if (this.#initialised) throw new ProtocolError("second INIT");
+    this.#initialised = true;
+    this.#log.debug({ version }, "sftp started");
+    this.#replies.version();
+  }
+
+  /** Answers a malformed request where there is somebody to answer, else drops the channel. */
+  #refuse(packet: Packet | undefined, error: ProtocolError): void {
+    const id = packet && this.#initialised && packetType(packet) !== PacketType.INIT ? requestId(packet) : undefined;
+    if (!packet || id === undefined) {
+      this.#broken = true;
+      this.#log.warn({ reason: error.message }, "sftp protocol violated, channel dropped");
+      this.#channel.destroy(error.message);
+      return;
+    }
+    if (this.#malformed === 0) this.#log.warn({ reason: error.message, type: packetType(packet) }, "malformed sftp request refused");
+    this.#malformed++;
+    this.#consumed += packet.bytes + LENGTH_BYTES;
+    this.#replies.status(id, StatusCode.BAD_MESSAGE, error.message);
+  }
+
+  /** Starts a request, or puts it aside until there is room for what it will answer. */
+  #start(next: Stalled): void {
+    const { request, windowBytes } = next;
+    if (this.#channel.closed.aborted && this.#dispatcher.isPointless(request)) {
+      this.#consumed += windowBytes;
+      return;
+    }
+    const isWrite = request.kind === "write";
+    const bytes = isWrite ? 0 : this.#dispatcher.replySize(request);
+    if (bytes > 0 && !this.#replies.fits(bytes)) {
+      this.#stalled = next;
+      this.#waitFor(this.#replies.roomFor(bytes));
+      return;
+    }
+    const granted = bytes > 0 ? this.#replies.reserve(bytes) : undefined;
+    if (!isWrite) this.#consumed += windowBytes;
+    if (!granted) {
+      void this.#run(request, bytes, isWrite ? windowBytes : 0);
+      return;
+    }
+    // The budget is spent: nothing is started before this request, so that all stay in order.
+    this.#waitFor(
+      granted.then(
+        () => void this.#run(request, bytes, 0),
+        () => undefined,
+      ),
+    );
+  }
+
+  /** Stops the pump until `event`; without one, until a request finishes. */
+  #waitFor(event: Promise<void> | undefined): void {
+    this.#waiting = true;
+    this.#waits++;
+    if (event) void this.#resumeAfter(event, this.#waits);
+  }
+
+  async #resumeAfter(event: Promise<void>, wait: number): Promise<void> {
+    await event;
+    if (wait === this.#waits) this.#resume();
+  }
+
+  #resume(): void {
+    this.#waiting = false;
+    this.#waits++;
+    this.pump();
+  }
+
+  async #run(request: Request, reserved: number, windowBytes: number): Promise<void> {
+    this.#running++;
+    await this.#dispatcher.dispatch(request, reserved);
+    this.#running--;
+    this.#consumed += windowBytes;
+    // A request that waits for the room another one holds has nobody else to wake it.
+    if (this.#stalled) this.#resume();
+    else this.pump();
+    if (this.#running === 0) this.#onIdle?.();
+  }
+}
