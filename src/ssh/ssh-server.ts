@@ -2,7 +2,7 @@
  * The listening side: accepts sockets, holds limits and timers before login, and keeps the connections until they are
  * drained. Knows no protocols: what runs in sessions is handed in.
  */
-import { createServer, type AddressInfo, type Server, type Socket } from "node:net";
+import { createServer, isIPv6, type AddressInfo, type Server, type Socket } from "node:net";
 import type { Logger } from "pino";
 import { Authenticator, type UserDirectory } from "../auth/authenticator.ts";
 import { plainAddress } from "../auth/key-options.ts";
@@ -208,7 +208,9 @@ export class SshServer {
       server.listen({ host: address.host, port: address.port, backlog: LISTEN_BACKLOG }, () => {
         server.removeAllListeners("error");
         server.on("error", (error) => this.#log.error({ error }, "cannot accept connections"));
-        this.#log.info({ address: server.address() }, "listening");
+        const bound = server.address();
+        const port = bound !== null && typeof bound === "object" ? bound.port : address.port;
+        this.#log.info({ address: `${isIPv6(address.host) ? `[${address.host}]` : address.host}:${port}` }, "listening");
         resolve(server);
       });
     });
