@@ -1,0 +1,77 @@
+/** Runs a client's tests against a gateway on local disk and against one on the S3 test server. */
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { dirname, join } from "node:path";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect } from "vitest";
+import { BUCKET, type GatewayOptions, startGateway, type TestGateway } from "../support/gateway.ts";
+import { requireTool } from "../support/require-tool.ts";
+import { type S3Server, startS3Server } from "../support/s3-server/s3-server.ts";
+import { sha256, type TestStore } from "../support/test-store.ts";
+
+/** What a test works with. */
+export interface Interop {
+  readonly gateway: TestGateway;
+  readonly store: TestStore;
+  /** The S3 server behind it; undefined on local disk. */
+  readonly s3: S3Server | undefined;
+  /** An empty folder of this test. */
+  readonly work: string;
+}
+
+/** Where the tests put their files: the customers' upload folder as they see it, and as the store sees it. */
+export const REMOTE = "attachments/originals";
+export const STORED = "originals";
+
+/** Defines the same tests on both stores; skipped, by name, where a tool is missing. */
+export function onEachStore(client: string, tools: readonly string[], options: GatewayOptions, define: (at: () => Interop) => void): void {
+  const isHere = requireTool("ssh-keygen", ...tools);
+  for (const kind of ["local", "s3"] as const) {
+    describe.skipIf(!isHere)(`${client} on ${kind}`, () => {
+      let gateway: TestGateway;
+      let s3: S3Server | undefined;
+      let work: string;
+      beforeAll(async () => {
+        s3 = kind === "s3" ? await startS3Server({ buckets: [BUCKET] }) : undefined;
+        gateway = await startGateway({ ...options, ...(s3 && { s3 }) });
+      });
+      beforeEach(() => {
+        work = mkdtempSync(join(tmpdir(), "interop-"));
+      });
+      afterEach(({ task }) => {
+        if (task.result?.state === "fail") process.stderr.write(`gateway's log (${task.name}):\n${gateway.logText()}\n`);
+        rmSync(work, { recursive: true, force: true });
+      });
+      afterAll(async () => {
+        await gateway?.dispose();
+        await s3?.close();
+      });
+      define(() => ({ gateway, store: gateway.store, s3, work }));
+    });
+  }
+}
+
+/** Files by relative name. */
+export type Tree = Readonly<Record<string, Uint8Array | string>>;
+
+/** Writes files below a folder, with an old modification time so that times can be compared. */
+export function writeTree(root: string, tree: Tree, mtime = 1_500_000_000): void {
+  for (const [name, bytes] of Object.entries(tree)) {
+    const path = join(root, name);
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileSync(path, bytes);
+    utimesSync(path, mtime, mtime);
+  }
+}
+
+/** Expects the store to hold exactly these files below `prefix`, byte for byte. */
+export function expectStored(store: TestStore, prefix: string, tree: Tree): void {
+  const found = store.names().filter((name) => name.startsWith(`${prefix}/`));
+  const stored = Object.fromEntries(found.map((name) => [name.slice(prefix.length + 1), store.sha256(name)]));
+  const expected = Object.fromEntries(Object.entries(tree).map(([name, bytes]) => [name, sha256(bytes)]));
+  expect(stored).toEqual(expected);
+}
+
+/** Expects a folder on disk to hold these files, byte for byte. */
+export function expectFiles(root: string, tree: Tree): void {
+  for (const [name, bytes] of Object.entries(tree)) expect(sha256(readFileSync(join(root, name))), name).toBe(sha256(bytes));
+}
