@@ -105,9 +105,10 @@ export class TreeCache {
     return record?.exists && record.atMs >= this.#now() - maxAgeMs ? { marker: record.marker } : undefined;
   }
 
-  /** True if some child of `directoryKey` is known to be there. */
-  hasChild(directoryKey: string): boolean {
-    return (this.#directories.get(directoryKey)?.sample.size ?? 0) > 0;
+  /** True if `directoryKey` is known to hold something besides `childKey`. */
+  hasOtherChild(directoryKey: string, childKey: string): boolean {
+    const sample = this.#directories.get(directoryKey)?.sample;
+    return sample !== undefined && sample.size > (sample.has(childKey) ? 1 : 0);
   }
 
   learnFile(key: string, object: SeenObject, tick: number): void {

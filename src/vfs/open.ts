@@ -1,0 +1,75 @@
+/**
+ * Opening files: for reading by what is known of the published version, for writing through the unpublished uploads.
+ * Asks the store for as little as can be: nothing for a file that was just listed, nothing for a new file in a known
+ * directory.
+ */
+import { FsError } from "../errors.ts";
+import type { AttributeChange, FileHandle, OpenFlags } from "./file-system.ts";
+import { isDirectory, lookupFile, lookupForCreation, requireParent } from "./lookup.ts";
+import type { WriteRequest } from "./pending-uploads.ts";
+import { ReadHandle } from "./read-handle.ts";
+import { setAttributes } from "./setstat.ts";
+import { isWhole, type Known, OPEN_TRUST_MS, STAT_TRUST_MS } from "./tree-cache.ts";
+import { notFound, requireWritable, type Target } from "./view.ts";
+
+/** Opens `target` as `FileSystem.open` says. */
+export async function openFile(target: Target, flags: OpenFlags, attributes: AttributeChange): Promise<FileHandle> {
+  if (flags.write || flags.append) return openForWriting(target, flags, attributes);
+  const { volume, pending } = target.view;
+  const unpublished = await pending.find(target.key);
+  if (unpublished?.state === "live-here") return openUnpublished(target, flags);
+  volume.noticeForeignChanges();
+  const seen = volume.tree.lookup(target.key, OPEN_TRUST_MS);
+  // Old knowledge is good enough for a file, whose version the first GET checks; for nothing else.
+  const known = seen?.kind === "file" ? seen : await lookupFile(target);
+  if (known.kind === "directory") throw isDirectoryError(target);
+  if (known.kind === "absent") {
+    if (unpublished) return openUnpublished(target, flags);
+    throw notFound(target);
+  }
+  if (target.asDirectory) throw new FsError("not-a-directory", `${target.path}: not a directory`);
+  return new ReadHandle({
+    target,
+    object: known.object,
+    isVerified: seen?.kind !== "file",
+    setstat: (change) => setAttributes(target, change),
+  });
+}
+
+/** The owner may read what an own upload has so far, where those who keep it can give it. */
+function openUnpublished({ view, key, path }: Target, flags: OpenFlags): Promise<FileHandle> {
+  return view.pending.open({ key, path, flags, attributes: {}, published: "unknown" });
+}
+
+async function openForWriting(target: Target, flags: OpenFlags, attributes: AttributeChange): Promise<FileHandle> {
+  requireWritable(target);
+  const { volume, pending } = target.view;
+  if (target.asDirectory || volume.isAlwaysDirectory(target.key)) throw isDirectoryError(target);
+  volume.noticeForeignChanges();
+  const known = await knownBeforeWriting(target, flags);
+  if (known?.kind === "directory") throw isDirectoryError(target);
+  if (known?.kind === "file" && flags.create && flags.exclusive) throw new FsError("exists", `${target.path}: it already exists`);
+  if (known?.kind === "absent" && !flags.create && !(await pending.find(target.key))) throw notFound(target);
+  if (flags.create && known?.kind !== "file") await requireParent(target);
+  return pending.open({ key: target.key, path: target.path, flags, attributes, published: publishedOf(known) });
+}
+
+/** What is known of the name without asking, where asking can be spared. */
+async function knownBeforeWriting(target: Target, flags: OpenFlags): Promise<Known | undefined> {
+  const { volume } = target.view;
+  const seen = volume.tree.lookup(target.key, STAT_TRUST_MS);
+  if (seen || volume.tree.wasMissing(target.key, STAT_TRUST_MS)) return seen ?? { kind: "absent" };
+  // Seen as a directory some time ago: that may no longer hold, and must not be overwritten if it does.
+  if (volume.tree.lookup(target.key, Number.POSITIVE_INFINITY)?.kind === "directory") return lookupForCreation(target);
+  if (volume.cheapRequests && (await isDirectory(target, STAT_TRUST_MS))) return { kind: "directory", marker: undefined };
+  return flags.create ? undefined : lookupFile(target);
+}
+
+function publishedOf(known: Known | undefined): WriteRequest["published"] {
+  if (known?.kind === "absent") return "absent";
+  return known?.kind === "file" && isWhole(known.object) ? known.object : "unknown";
+}
+
+function isDirectoryError({ path }: Target): FsError {
+  return new FsError("is-a-directory", `${path}: is a directory`);
+}

@@ -1,0 +1,28 @@
+/** Removing files, published or not. */
+import { FsError } from "../errors.ts";
+import { keepParent } from "./directories.ts";
+import { lookupFile } from "./lookup.ts";
+import { toFsError } from "./store-fault.ts";
+import { notFound, requireWritable, type Target } from "./view.ts";
+
+/** Removes a file and discards what its owner has of it unpublished. Rejects `is-a-directory`, `not-found`. */
+export async function removeFile(target: Target): Promise<void> {
+  requireWritable(target);
+  const { volume, pending } = target.view;
+  const [known, unpublished] = await Promise.all([lookupFile(target), pending.find(target.key)]);
+  if (known.kind === "directory") throw new FsError("is-a-directory", `${target.path}: is a directory`);
+  if (target.asDirectory && (unpublished || known.kind === "file")) throw new FsError("not-a-directory", `${target.path}: not a directory`);
+  const isDiscarded = unpublished !== undefined && (await pending.discard(target.key));
+  if (known.kind === "absent") {
+    if (isDiscarded) return;
+    if (unpublished) throw new FsError("permission-denied", `${target.path}: it is being uploaded; close it first`);
+    throw notFound(target);
+  }
+  try {
+    await keepParent(target);
+    await volume.store.delete([target.key]);
+    await volume.removed([target.key]);
+  } catch (error) {
+    throw toFsError(error, target.path);
+  }
+}

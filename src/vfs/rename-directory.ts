@@ -1,0 +1,92 @@
+/**
+ * Renaming a directory: every object below it is copied, many at a time, and only when all are there under the new name
+ * are the old ones deleted. Whatever interrupts it, each file is readable under its old or its new name. Two requests a
+ * file at most: its copy and its share of a batch of deletes.
+ */
+import { FsError, StoreError } from "../errors.ts";
+import type { ListedObject } from "../objectstore/objectstore.ts";
+import { forEachBounded } from "./bounded.ts";
+import { keepParent, writeMarker } from "./directories.ts";
+import { head, isMissing } from "./lookup.ts";
+import { directoryKey, type Target } from "./view.ts";
+import { MAX_KEY_BYTES, type Volume } from "./volume.ts";
+
+/** Copies at once. */
+const COPIES_AT_ONCE = 64;
+/** Batches of deletes at once, and keys per batch (S3's limit). */
+const DELETES_AT_ONCE = 4;
+const DELETE_BATCH = 1_000;
+/** How often one copy is begun again because its source was replaced meanwhile. */
+const MAX_ATTEMPTS = 3;
+
+/** Renames the directory `from`, which is there, to `to`, which is not. Rejects with the store's error or an `FsError`. */
+export async function renameDirectory(from: Target, to: Target): Promise<void> {
+  const { volume, pending } = from.view;
+  const fromKey = directoryKey(from);
+  const toKey = directoryKey(to);
+  for (const { key } of await pending.list(fromKey)) {
+    const newKey = toKey + key.slice(fromKey.length);
+    await pending.rename(key, newKey, { replace: false, path: to.path + key.slice(from.key.length) });
+  }
+  const copied: string[] = [];
+  try {
+    await forEachBounded(objectsBelow(volume, fromKey), COPIES_AT_ONCE, async (object) => {
+      const newKey = toKey + object.key.slice(fromKey.length);
+      if (Buffer.byteLength(newKey) > MAX_KEY_BYTES) throw new FsError("invalid-argument", `${to.path}: a path below it would be too long`);
+      if (await copyInto(volume, object, newKey)) copied.push(object.key);
+    });
+    if (copied.length === 0) await writeMarker(volume, toKey, { mtime: undefined, mode: undefined });
+    await keepParent(from, fromKey);
+  } catch (error) {
+    await removeCopies(
+      volume,
+      copied.map((key) => toKey + key.slice(fromKey.length)),
+    );
+    throw error;
+  }
+  const standIn = volume.tree.directory(fromKey, Number.POSITIVE_INFINITY)?.marker;
+  if (standIn && standIn.key !== fromKey) copied.push(standIn.key);
+  await forEachBounded(batchesOf(copied), DELETES_AT_ONCE, (keys) => volume.store.delete(keys));
+  volume.tree.forgetBelow(fromKey);
+  volume.tree.forgetBelow(toKey);
+  await volume.removed([...copied, fromKey]);
+  volume.tree.learnDirectory(toKey, undefined, volume.tree.tick());
+}
+
+async function* objectsBelow(volume: Volume, key: string): AsyncGenerator<ListedObject> {
+  for await (const page of volume.store.list(key)) {
+    for (const entry of page) if (entry.kind === "object") yield entry;
+  }
+}
+
+/** Copies one object with all its properties. False if it is gone. */
+async function copyInto(volume: Volume, listed: ListedObject, to: string): Promise<boolean> {
+  let source: { readonly etag: string; readonly size: number } = listed;
+  for (let attempt = 1; ; attempt++) {
+    const { etag, size } = source;
+    const times = volume.metadata.get(volume.id, listed.key, etag);
+    try {
+      const copy = await volume.store.copy(listed.key, to, { sourceIfMatch: etag, sourceSize: size });
+      if (times) volume.metadata.set(volume.id, to, copy.etag, times);
+      volume.rules.changed?.({ kind: "published", key: to });
+      return true;
+    } catch (error) {
+      if (isMissing(error)) return false;
+      if (!(error instanceof StoreError && error.code === "precondition-failed") || attempt === MAX_ATTEMPTS) throw error;
+      source = await head(volume, listed.key);
+    }
+  }
+}
+
+/** Takes back what a failed rename has copied. What cannot be deleted now stays: a copy too many loses nothing. */
+async function removeCopies(volume: Volume, keys: readonly string[]): Promise<void> {
+  try {
+    await forEachBounded(batchesOf(keys), DELETES_AT_ONCE, (batch) => volume.store.delete(batch));
+  } catch (error) {
+    volume.log.warn({ volume: volume.id, err: error }, "copies of a rename that failed could not be removed");
+  }
+}
+
+function* batchesOf(keys: readonly string[]): Generator<string[]> {
+  for (let start = 0; start < keys.length; start += DELETE_BATCH) yield keys.slice(start, start + DELETE_BATCH);
+}

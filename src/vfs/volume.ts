@@ -1,0 +1,202 @@
+/**
+ * A volume: one customer's objects (a store and a key prefix) with everything that the sessions of this process share
+ * about them: what was lately seen of the tree, times and modes, limits on requests. Knows keys; knows no sessions and
+ * no virtual paths but in error texts.
+ */
+import type { ByteBudget } from "../byte-budget.ts";
+import { FsError } from "../errors.ts";
+import type { ListedObject, ObjectInfo, ObjectStore } from "../objectstore/objectstore.ts";
+import type { CachedTimes, MetadataCache } from "../state/metadata-cache.ts";
+import { Lanes } from "./bounded.ts";
+import { readTimes } from "./object-metadata.ts";
+import type { PendingUploads, PublishedChange } from "./pending-uploads.ts";
+import { isWhole, type SeenObject, TreeCache } from "./tree-cache.ts";
+import type { Clock } from "./uploads/clock.ts";
+
+/** Where the tree writes what an operator may want to know; pino's loggers fit. */
+export interface VfsLog {
+  debug(fields: object, message: string): void;
+  warn(fields: object, message: string): void;
+}
+
+/**
+ * Where listings take times from: `exact` asks the store for every entry it does not know; `auto` does so for the
+ * first 2,000 unknown entries of a listing and fills the cache behind for the rest; `listing` never asks.
+ */
+export type ListingTimes = "auto" | "exact" | "listing";
+
+/** Rules and reactions that belong to a customer's layout, not to files as such. Every member is optional. */
+export interface VolumeRules {
+  /** Throws an `FsError` if nothing may be created or changed at `name` (relative to the volume's root). */
+  checkWrite?(name: string, path: string): void;
+  /** Something published was replaced or removed. Must not throw; is not waited for. */
+  changed?(change: { readonly kind: "published" | "removed"; readonly key: string }): void;
+}
+
+/** How a volume is made. */
+export interface VolumeOptions {
+  /** Names the volume for good, also in other processes: part of the keys of the metadata cache. */
+  readonly id: string;
+  readonly store: ObjectStore;
+  /** Empty, or ends with `/`. */
+  readonly prefix: string;
+  readonly metadata: MetadataCache;
+  readonly budget: ByteBudget;
+  readonly clock: Clock;
+  readonly log: VfsLog;
+  /** The session's view of unpublished uploads. */
+  readonly pendingUploads: (session: string) => PendingUploads;
+  readonly listingTimes?: ListingTimes;
+  /** Directories at the root that are always shown (default `originals` and `thumbnails`). */
+  readonly alwaysShown?: readonly string[];
+  /** Longest name in UTF-8 bytes: 255 on a local disk, else (default) what fits a key. */
+  readonly maxNameBytes?: number;
+  /** Requests cost nothing (a local disk): a new file's name is checked against directories before it is opened. */
+  readonly cheapRequests?: boolean;
+  /** ETags of 32 hex digits are MD5 sums (not so with SSE-KMS). */
+  readonly etagIsMd5?: boolean;
+  readonly rules?: VolumeRules;
+}
+
+/** Longest key in UTF-8 bytes: S3's limit, which every store keeps. */
+export const MAX_KEY_BYTES = 1024;
+/** HEADs and LISTs of one volume's listings at once. */
+const METADATA_LANES = 32;
+/** Oddities remembered so that each is logged once. */
+const MAX_REPORTED = 1_000;
+
+/** See the head of this file. */
+export class Volume {
+  readonly id: string;
+  readonly store: ObjectStore;
+  readonly prefix: string;
+  readonly metadata: MetadataCache;
+  readonly budget: ByteBudget;
+  readonly clock: Clock;
+  readonly log: VfsLog;
+  readonly pendingUploads: (session: string) => PendingUploads;
+  readonly listingTimes: ListingTimes;
+  readonly alwaysShown: readonly string[];
+  readonly maxNameBytes: number;
+  readonly cheapRequests: boolean;
+  readonly etagIsMd5: boolean;
+  readonly rules: VolumeRules;
+  readonly tree: TreeCache;
+  readonly lanes = new Lanes(METADATA_LANES);
+  readonly #reported = new Set<string>();
+  #foreignChanges: number | undefined;
+
+  constructor(options: VolumeOptions) {
+    if (options.prefix !== "" && !options.prefix.endsWith("/")) throw new RangeError(`prefix ${options.prefix} does not end with /`);
+    this.id = options.id;
+    this.store = options.store;
+    this.prefix = options.prefix;
+    this.metadata = options.metadata;
+    this.budget = options.budget;
+    this.clock = options.clock;
+    this.log = options.log;
+    this.pendingUploads = options.pendingUploads;
+    this.listingTimes = options.listingTimes ?? "auto";
+    this.alwaysShown = options.alwaysShown ?? ["originals", "thumbnails"];
+    this.maxNameBytes = options.maxNameBytes ?? MAX_KEY_BYTES;
+    this.cheapRequests = options.cheapRequests ?? false;
+    this.etagIsMd5 = options.etagIsMd5 ?? false;
+    this.rules = options.rules ?? {};
+    this.tree = new TreeCache({ now: () => options.clock.now() });
+  }
+
+  /**
+   * The key of the file with these names; the root's is the prefix itself. Throws `invalid-argument` for names that
+   * cannot be stored. The only place where keys are made from what clients say.
+   */
+  key(names: readonly string[], path: string): string {
+    const key = this.prefix + names.join("/");
+    for (const name of names) {
+      if (name === "" || name === "." || name === ".." || name.includes("/") || name.includes("\0")) {
+        throw new FsError("invalid-argument", `${path}: the name cannot be stored`);
+      }
+      if (Buffer.byteLength(name) > this.maxNameBytes) {
+        throw new FsError("invalid-argument", `${path}: the name is longer than ${this.maxNameBytes} bytes`);
+      }
+    }
+    if (Buffer.byteLength(key) > MAX_KEY_BYTES) {
+      throw new FsError("invalid-argument", `${path}: the path is longer than the storage allows (${MAX_KEY_BYTES} bytes)`);
+    }
+    if (!key.startsWith(this.prefix)) throw new FsError("permission-denied", `${path}: outside of your storage`);
+    return key;
+  }
+
+  /** True for the root and the directories that are always shown. */
+  isAlwaysDirectory(key: string): boolean {
+    return key === this.prefix || this.alwaysShown.some((name) => key === this.prefix + name);
+  }
+
+  /** To be called before the tree cache is asked: drops it if another process of this node has written. */
+  noticeForeignChanges(): void {
+    const changes = this.metadata.foreignChanges(this.id);
+    if (this.#foreignChanges !== undefined && this.#foreignChanges !== changes) this.tree.clear();
+    this.#foreignChanges = changes;
+  }
+
+  /** Times and mode of that version, if they are known without asking. */
+  times(object: SeenObject): CachedTimes | undefined {
+    return isWhole(object) ? readTimes(object.metadata) : this.metadata.get(this.id, object.key, object.etag);
+  }
+
+  /** Times and mode last seen of the directory `key` (ends with `/`), whatever version its marker has. */
+  directoryTimes(key: string): CachedTimes | undefined {
+    return this.metadata.get(this.id, key, undefined);
+  }
+
+  /** Remembers an object that the store described whole. */
+  learn(info: ObjectInfo, tick: number): void {
+    const isDirectory = isDirectoryStandIn(info);
+    this.metadata.set(this.id, info.key, info.etag, { ...readTimes(info.metadata), ...(isDirectory ? { isDirectory } : {}) });
+    if (isDirectory) this.tree.learnDirectory(`${info.key}/`, info, tick);
+    else if (info.key.endsWith("/")) this.tree.learnDirectory(info.key, info, tick);
+    else this.tree.learnFile(info.key, info, tick);
+  }
+
+  /**
+   * An object of this volume was written by this process. Resolves once all processes of the node know; to be awaited
+   * before the client is told.
+   */
+  async published(change: PublishedChange): Promise<void> {
+    const { key, size, etag, lastModifiedMs, mtime, mode, contentType, metadata } = change;
+    const listed: ListedObject = { kind: "object", key, size, etag, lastModifiedMs };
+    const object = metadata === undefined ? listed : { ...listed, metadata, ...(contentType === undefined ? {} : { contentType }) };
+    this.metadata.set(this.id, key, etag, { mtime, mode });
+    if (key.endsWith("/")) this.tree.learnDirectory(key, object, this.tree.tick());
+    else this.tree.learnFile(key, object, this.tree.tick());
+    this.rules.changed?.({ kind: "published", key });
+    await this.metadata.announceChange(this.id);
+  }
+
+  /** Objects of this volume were deleted by this process; as `published`. */
+  async removed(keys: readonly string[]): Promise<void> {
+    for (const key of keys) {
+      this.metadata.delete(this.id, key);
+      if (key.endsWith("/")) this.tree.learnNoDirectory(key, this.tree.tick());
+      else this.tree.learnNoFile(key, this.tree.tick());
+      this.rules.changed?.({ kind: "removed", key });
+    }
+    await this.metadata.announceChange(this.id);
+  }
+
+  /** Logs an oddity of the stored keys, each once. */
+  reportOnce(key: string, message: string): void {
+    if (this.#reported.has(key) || this.#reported.size >= MAX_REPORTED) return;
+    this.#reported.add(key);
+    this.log.warn({ volume: this.id, key }, message);
+  }
+}
+
+/** Old s3fs and others: an empty object with a directory's content type and no trailing slash. */
+function isDirectoryStandIn({ key, size, contentType }: ObjectInfo): boolean {
+  return size === 0 && !key.endsWith("/") && contentType?.startsWith("application/x-directory") === true;
+}
+
+/** Hadoop's and old tools' `name_$folder$`: an empty object that is nobody's file. */
+export function isFolderMark(object: { readonly key: string; readonly size: number }): boolean {
+  return object.size === 0 && object.key.endsWith("_$folder$");
+}
