@@ -6,6 +6,7 @@ import { S3Client } from "@aws-sdk/client-s3";
 import type { S3ClientConfig } from "@aws-sdk/client-s3";
 import { CALL, S3Transport } from "./s3-http.ts";
 import type { S3Call } from "./s3-http.ts";
+import { DEFAULT_REGION } from "./s3-options.ts";
 import type { S3ConnectionOptions, StoreLog } from "./s3-options.ts";
 
 type Credentials = NonNullable<S3ClientConfig["credentials"]>;
@@ -111,7 +112,7 @@ function createClient(options: S3ConnectionOptions, log: StoreLog): S3Client {
       }),
   );
   const client = new S3Client({
-    region: options.awsRegion,
+    region: options.awsRegion ?? DEFAULT_REGION,
     ...(options.endpoint === undefined ? {} : { endpoint: options.endpoint }),
     forcePathStyle: options.pathStyle ?? false,
     credentials: credentialsFor(options),
@@ -184,7 +185,7 @@ async function assumedRole(options: S3ConnectionOptions, roleArn: string): Promi
       ...(externalId === undefined ? {} : { ExternalId: externalId }),
       ...(sessionPolicy === undefined ? {} : { Policy: sessionPolicy }),
     },
-    clientConfig: { region: awsRegion, ...(stsEndpoint === undefined ? {} : { endpoint: stsEndpoint }) },
+    clientConfig: { region: awsRegion ?? DEFAULT_REGION, ...(stsEndpoint === undefined ? {} : { endpoint: stsEndpoint }) },
   });
 }
 

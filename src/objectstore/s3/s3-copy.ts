@@ -12,9 +12,6 @@ import type { SpecialHeaderMemory } from "./s3-properties.ts";
 import { createS3Upload, sourceOwner } from "./s3-upload.ts";
 import type { UploadContext } from "./s3-upload.ts";
 
-/** Largest object CopyObject takes (Amazon S3 API Reference, CopyObject). */
-export const MAX_SINGLE_COPY = 5 * 1024 ** 3;
-
 /** Parts of a multipart copy, and how many are copied at once. */
 const COPY_PART_SIZE = 256 * 1024 ** 2;
 const PARALLEL_PARTS = 8;
@@ -22,9 +19,6 @@ const PARALLEL_PARTS = 8;
 /** What copying needs besides the requests. */
 export interface CopyContext extends UploadContext {
   readonly special: SpecialHeaderMemory;
-  /** Largest object of one request; smaller in tests. */
-  readonly maxSingleCopy: number;
-  readonly copyPartSize?: number;
 }
 
 /** See `ObjectStore.copy`. */
@@ -33,7 +27,8 @@ export async function copyObject(context: CopyContext, from: string, to: string,
   const restated = from === to && options.replaceProperties === undefined;
   const source = restated || options.sourceSize === undefined ? await headSource(context, from, options) : undefined;
   const size = options.sourceSize ?? source?.size ?? 0;
-  if (size > context.maxSingleCopy) return copyInParts(context, from, to, options);
+  // CopyObject and PutObject share their limit (Amazon S3 API Reference).
+  if (size > context.limits.maxPutSize) return copyInParts(context, from, to, options);
   try {
     const { lastModifiedMs, etag } = await copyAtOnce(
       context,
@@ -107,8 +102,8 @@ async function copyParts(
   source: ObjectInfo,
   signal: AbortSignal | undefined,
 ): Promise<StoredPart[]> {
-  const wanted = context.copyPartSize ?? COPY_PART_SIZE;
-  const partSize = Math.max(wanted, Math.ceil(source.size / context.limits.maxParts));
+  const { maxParts, maxPartSize } = context.limits;
+  const partSize = Math.max(Math.min(COPY_PART_SIZE, maxPartSize), Math.ceil(source.size / maxParts));
   const count = Math.ceil(source.size / partSize);
   const parts: StoredPart[] = [];
   const failed = new AbortController();

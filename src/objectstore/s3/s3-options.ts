@@ -1,6 +1,7 @@
 /**
  * What `createS3Store` can be told. Knows nothing of how requests are made.
  */
+import type { StoreLimits } from "../objectstore.ts";
 
 /** Where the store's log lines go; a pino logger fits. */
 export interface StoreLog {
@@ -10,39 +11,43 @@ export interface StoreLog {
   error(fields: object, message: string): void;
 }
 
+/** The region where none is configured. */
+export const DEFAULT_REGION = "us-east-1";
+
 /** How and as whom to reach a bucket: equal values share connections and credentials within the process. */
 export interface S3ConnectionOptions {
-  readonly awsRegion: string;
+  /** Where the bucket is (default `us-east-1`); a bucket of Amazon's that is elsewhere is found and followed there. */
+  readonly awsRegion?: string | undefined;
   /** Base URL of a store that is not Amazon's. */
-  readonly endpoint?: string;
+  readonly endpoint?: string | undefined;
   /** `https://host/bucket/key` instead of `https://bucket.host/key`. */
-  readonly pathStyle?: boolean;
+  readonly pathStyle?: boolean | undefined;
   /** A profile of the AWS configuration files. Without it and without keys: the AWS default chain. */
-  readonly profile?: string;
-  readonly accessKeyId?: string;
-  readonly secretAccessKey?: string;
-  readonly sessionToken?: string;
+  readonly profile?: string | undefined;
+  readonly accessKeyId?: string | undefined;
+  readonly secretAccessKey?: string | undefined;
+  readonly sessionToken?: string | undefined;
   /** A role to assume with the credentials above. */
-  readonly roleArn?: string;
-  readonly externalId?: string;
+  readonly roleArn?: string | undefined;
+  readonly externalId?: string | undefined;
   /** A JSON policy that narrows the assumed role's session further. */
-  readonly sessionPolicy?: string;
+  readonly sessionPolicy?: string | undefined;
   /** Base URL of the token service, where it is not Amazon's. */
-  readonly stsEndpoint?: string;
+  readonly stsEndpoint?: string | undefined;
   /** Most connections for writing (default 128); reading and control requests have their own. */
-  readonly maxSockets?: number;
+  readonly maxSockets?: number | undefined;
   /** Time limits in milliseconds, each with a default that suits Amazon S3. */
-  readonly timeouts?: S3Timeouts;
+  readonly timeouts?: S3Timeouts | undefined;
 }
 
 /** Time limits in milliseconds. */
 export interface S3Timeouts {
   /** To establish a connection (default 3,000). */
-  readonly connectMs?: number;
+  readonly connectMs?: number | undefined;
   /** Without a byte in either direction (default 15,000). */
-  readonly idleMs?: number;
+  readonly idleMs?: number | undefined;
   /** The same for requests that a store may compute on before it answers: copies and completions (default 60,000). */
-  readonly slowIdleMs?: number;
+  readonly slowIdleMs?: number | undefined;
 }
 
 /** How often and how long failed requests are tried again. */
@@ -61,24 +66,29 @@ export interface RetryPolicy {
   readonly capMs: number;
 }
 
+/** Server-side encryption: SSE-S3, or SSE-KMS with the given key or Amazon's own. */
+export type Encryption = "AES256" | "aws:kms" | { readonly algorithm: "AES256" | "aws:kms"; readonly kmsKeyId?: string | undefined };
+
 /** A bucket and how its objects are stored. */
 export interface S3StoreOptions extends S3ConnectionOptions {
   readonly bucket: string;
   /** AWS account that must own the bucket; sent with every request. */
-  readonly expectedBucketOwner?: string;
+  readonly expectedBucketOwner?: string | undefined;
   /** Storage class of new objects (default: the bucket's). */
-  readonly storageClass?: string;
+  readonly storageClass?: string | undefined;
   /** Server-side encryption of new objects (default: the bucket's). */
-  readonly sse?: "AES256" | { readonly kmsKeyId?: string };
+  readonly sse?: Encryption | undefined;
   /** Canned ACL of new objects, for buckets that still use ACLs. */
-  readonly acl?: string;
-  readonly log?: StoreLog;
-  readonly retry?: Partial<RetryPolicy>;
+  readonly acl?: string | undefined;
+  readonly log?: StoreLog | undefined;
+  readonly retry?: Partial<RetryPolicy> | undefined;
   /**
    * Whether whole objects are checked against the CRC-32 the store keeps for them while they are read (default: only
    * where the endpoint is plain http, because TLS protects the way already).
    */
-  readonly verifyReads?: boolean;
+  readonly verifyReads?: boolean | undefined;
+  /** Limits of a store that differ from Amazon's. */
+  readonly limits?: Partial<StoreLimits> | undefined;
 }
 
 /** A log that keeps nothing. */

@@ -41,8 +41,8 @@ export function storageFields(
 }
 
 function encryptionFields(sse: NonNullable<S3StoreOptions["sse"]>): Pick<CopyObjectCommandInput, "ServerSideEncryption" | "SSEKMSKeyId"> {
-  if (sse === "AES256") return { ServerSideEncryption: "AES256" };
-  return { ServerSideEncryption: "aws:kms", ...(sse.kmsKeyId === undefined ? {} : { SSEKMSKeyId: sse.kmsKeyId }) };
+  if (typeof sse === "string") return { ServerSideEncryption: sse };
+  return { ServerSideEncryption: sse.algorithm, ...(sse.kmsKeyId === undefined ? {} : { SSEKMSKeyId: sse.kmsKeyId }) };
 }
 
 /** Fields for a condition on the object that is written. */

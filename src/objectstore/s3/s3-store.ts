@@ -28,14 +28,14 @@ import { checkKey, checkProperties, checkPutSize, checkRange, totalLength } from
 import { crc32Of, decodeCrc32, encodeCrc32 } from "./crc32.ts";
 import { S3Body } from "./s3-body.ts";
 import { withCall } from "./s3-client.ts";
-import { copyObject, MAX_SINGLE_COPY } from "./s3-copy.ts";
+import { copyObject } from "./s3-copy.ts";
 import type { CopyContext } from "./s3-copy.ts";
 import { deleteObjects } from "./s3-delete.ts";
 import { MalformedAnswer } from "./s3-errors.ts";
 import { ChunkBody } from "./s3-http.ts";
 import { listObjects, listUnfinishedUploads } from "./s3-listing.ts";
 import type { BucketFields } from "./s3-listing.ts";
-import { SILENT_LOG } from "./s3-options.ts";
+import { DEFAULT_REGION, SILENT_LOG } from "./s3-options.ts";
 import type { S3StoreOptions, StoreLog } from "./s3-options.ts";
 import {
   conditionFields,
@@ -59,7 +59,7 @@ export function createS3Store(options: S3StoreOptions): ObjectStore {
 }
 
 class S3Store implements ObjectStore {
-  readonly limits: StoreLimits = S3_LIMITS;
+  readonly limits: StoreLimits;
   readonly #options: S3StoreOptions;
   readonly #log: StoreLog;
   readonly #requests: S3Requests;
@@ -70,6 +70,7 @@ class S3Store implements ObjectStore {
 
   constructor(options: S3StoreOptions) {
     const { bucket, expectedBucketOwner, endpoint, awsRegion } = options;
+    this.limits = { ...S3_LIMITS, ...options.limits };
     this.#options = options;
     this.#log = options.log ?? SILENT_LOG;
     this.#requests = new S3Requests(options);
@@ -79,12 +80,11 @@ class S3Store implements ObjectStore {
       requests: this.#requests,
       bucket: this.#bucket,
       limits: this.limits,
-      endpoint: endpoint ?? awsRegion,
+      endpoint: endpoint ?? awsRegion ?? DEFAULT_REGION,
       storage: storageFields(options),
       head: (key) => this.head(key),
       storedCrc32: (key) => this.#storedCrc32(key),
       special: this.#special,
-      maxSingleCopy: MAX_SINGLE_COPY,
     };
   }
 
