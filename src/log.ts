@@ -2,7 +2,7 @@
  * The log: pino, JSON lines by default, readable lines on a terminal. Messages are constant phrases, data are fields;
  * secrets are cut out wherever they might stand. Knows nothing of what is logged.
  */
-import { pino, type Logger as PinoLogger } from "pino";
+import { pino, type Logger as PinoLogger, stdSerializers } from "pino";
 import { PinoPretty } from "pino-pretty";
 import { Writable } from "node:stream";
 
@@ -21,6 +21,8 @@ export interface LogOptions {
 }
 
 const SECRET_KEYS = ["secretAccessKey", "accessKeyId", "sessionToken", "externalId", "password", "passphrase", "authorization"];
+/** Errors are written whole, with cause and stack, under either name. */
+const ERROR_SERIALIZERS = { err: stdSerializers.errWithCause, error: stdSerializers.errWithCause };
 const REDACTED_PATHS = SECRET_KEYS.flatMap((key) => [key, `*.${key}`, `*.*.${key}`]);
 
 /** Lines that nobody reads are dropped beyond this, in bytes: a stuck log must not fill the memory. */
@@ -30,7 +32,12 @@ const MAX_UNREAD_BYTES = 8 * 1024 * 1024;
 export function createLogger(options: LogOptions = {}): Logger {
   const destination = options.destination ?? process.stdout;
   const pretty = options.format === "pretty" || ((options.format ?? "auto") === "auto" && destination.isTTY === true);
-  const settings = { level: options.level ?? "info", redact: { paths: REDACTED_PATHS, censor: "[secret]" }, base: null };
+  const settings = {
+    level: options.level ?? "info",
+    redact: { paths: REDACTED_PATHS, censor: "[secret]" },
+    base: null,
+    serializers: ERROR_SERIALIZERS,
+  };
   if (!pretty) {
     if (destination === process.stdout) return pino(settings, pino.destination({ dest: 1, sync: false, maxLength: MAX_UNREAD_BYTES }));
     return pino(settings, destination);

@@ -1,0 +1,15 @@
+/** The commands that `ssh host COMMAND` serves. */
+import { CommandTable } from "../exec/commands.ts";
+import { df, pwd } from "../exec/file-system-commands.ts";
+import { hashCommand } from "../exec/hash-commands.ts";
+import { scp } from "../scp/scp.ts";
+
+/** A table with all of them. */
+export function createCommands(): CommandTable {
+  const commands = new CommandTable();
+  commands.register("scp", scp);
+  commands.register("df", df);
+  commands.register("pwd", pwd);
+  for (const algorithm of ["md5", "sha1", "sha256"] as const) commands.register(`${algorithm}sum`, hashCommand(algorithm));
+  return commands;
+}

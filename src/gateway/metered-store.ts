@@ -1,0 +1,76 @@
+/** Counts the requests and bytes of a store. Knows no adapter and no user. */
+import type { Metrics } from "../admin/metrics.ts";
+import type { MultipartUpload, ObjectStore } from "../objectstore/objectstore.ts";
+
+const REQUESTS = "gateway_store_requests_total";
+const FAILURES = "gateway_store_failures_total";
+const BYTES = "gateway_store_bytes_total";
+
+/** Defines the metrics that `withMetrics` counts in. */
+export function defineStoreMetrics(metrics: Metrics): void {
+  metrics.counter(REQUESTS, "Operations asked of the stores, by operation.");
+  metrics.counter(FAILURES, "Operations of the stores that failed, by operation; missing objects are no failure.");
+  metrics.counter(BYTES, "Bytes written to and asked of the stores, by direction.");
+}
+
+function bytesOf(chunks: readonly Uint8Array[]): number {
+  return chunks.reduce((sum, chunk) => sum + chunk.length, 0);
+}
+
+function isExpected(error: unknown): boolean {
+  return error instanceof Error && "code" in error && (error.code === "not-found" || error.code === "precondition-failed");
+}
+
+/** `store`, counted. */
+export function withMetrics(store: ObjectStore, metrics: Metrics): ObjectStore {
+  const count = async <T>(operation: string, work: () => Promise<T>): Promise<T> => {
+    metrics.add(REQUESTS, 1, { operation });
+    try {
+      return await work();
+    } catch (error) {
+      if (!isExpected(error)) metrics.add(FAILURES, 1, { operation });
+      throw error;
+    }
+  };
+  const written = (chunks: readonly Uint8Array[]): void => metrics.add(BYTES, bytesOf(chunks), { direction: "written" });
+  const countUpload = (upload: MultipartUpload): MultipartUpload => ({
+    key: upload.key,
+    uploadId: upload.uploadId,
+    uploadPart: (position, chunks, signal) => {
+      written(chunks);
+      return count("upload-part", () => upload.uploadPart(position, chunks, signal));
+    },
+    copyPart: (position, source, signal) => count("copy-part", () => upload.copyPart(position, source, signal)),
+    listParts: (signal) => count("list-parts", () => upload.listParts(signal)),
+    complete: (parts, condition, signal) => count("complete-upload", () => upload.complete(parts, condition, signal)),
+    abort: (signal) => count("abort-upload", () => upload.abort(signal)),
+  });
+  return {
+    limits: store.limits,
+    head: (key, signal) => count("head", () => store.head(key, signal)),
+    get: (key, options) =>
+      count("get", async () => {
+        const read = await store.get(key, options);
+        const { start, end = read.info.size - 1 } = options?.range ?? { start: 0 };
+        metrics.add(BYTES, Math.max(0, Math.min(end, read.info.size - 1) - start + 1), { direction: "read" });
+        return read;
+      }),
+    put: (key, chunks, options) => {
+      written(chunks);
+      return count("put", () => store.put(key, chunks, options));
+    },
+    createUpload: (key, properties, signal) =>
+      count("create-upload", async () => countUpload(await store.createUpload(key, properties, signal))),
+    openUpload: (key, uploadId) => countUpload(store.openUpload(key, uploadId)),
+    listUploads: (prefix, signal) => store.listUploads(prefix, signal),
+    copy: (from, to, options) => count("copy", () => store.copy(from, to, options)),
+    delete: (keys, signal) => count("delete", () => store.delete(keys, signal)),
+    async *list(prefix, options) {
+      for await (const page of store.list(prefix, options)) {
+        metrics.add(REQUESTS, 1, { operation: "list" });
+        yield page;
+      }
+    },
+    close: () => store.close(),
+  };
+}

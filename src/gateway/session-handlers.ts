@@ -1,0 +1,92 @@
+/**
+ * What runs in the sessions of logged-in users: the sftp subsystem, commands, and a word to those who ask for a shell.
+ * Keeps every session's work until it is done, so that nothing is left unawaited. Knows no sockets.
+ */
+import type { ByteChannel } from "../byte-channel.ts";
+import type { ByteBudget } from "../byte-budget.ts";
+import type { CommandTable } from "../exec/commands.ts";
+import type { Logger } from "../log.ts";
+import { serveSftp } from "../sftp/sftp-server.ts";
+import type { SessionInfo } from "../ssh/session-registry.ts";
+import type { SessionHandlers } from "../ssh/ssh-session.ts";
+import type { FileSystem } from "../vfs/file-system.ts";
+
+const EXIT_FAILURE = 1;
+
+/** What the handlers are made of. */
+export interface SessionHandlerOptions {
+  readonly budget: ByteBudget;
+  readonly commands: CommandTable;
+  readonly log: Logger;
+  /** The files of a session's user; rejects if they cannot be had. */
+  readonly files: (session: SessionInfo) => Promise<FileSystem>;
+  /** What a shell prints instead of a prompt. */
+  readonly greeting: (session: SessionInfo) => string;
+}
+
+/** See the head of this file. */
+export class GatewaySessions implements SessionHandlers {
+  readonly #options: SessionHandlerOptions;
+  readonly #running = new Set<Promise<void>>();
+
+  constructor(options: SessionHandlerOptions) {
+    this.#options = options;
+  }
+
+  /** Resolves when all work that runs now is done. */
+  async settled(): Promise<void> {
+    await Promise.all(this.#running);
+  }
+
+  /** Sessions that are being served. */
+  get runningCount(): number {
+    return this.#running.size;
+  }
+
+  subsystem(name: string, channel: ByteChannel, session: SessionInfo): boolean {
+    if (name !== "sftp") return false;
+    this.#run(channel, session, (fileSystem, log) => serveSftp(channel, fileSystem, { budget: this.#options.budget, log, user: session.user }));
+    return true;
+  }
+
+  exec(command: Uint8Array, channel: ByteChannel, session: SessionInfo): void {
+    this.#run(channel, session, (fileSystem, log) => this.#options.commands.run(command, { channel, fileSystem, user: session.user, log }));
+  }
+
+  shell(channel: ByteChannel, session: SessionInfo, { pty }: { readonly pty: boolean }): void {
+    const text = this.#options.greeting(session);
+    channel.receive({ data: (chunk) => channel.consume(chunk.length), end: () => undefined });
+    channel.write(Buffer.from(pty ? text.replaceAll("\n", "\r\n") : text));
+    channel.exit(EXIT_FAILURE);
+  }
+
+  #run(channel: ByteChannel, session: SessionInfo, serve: (fileSystem: FileSystem, log: Logger) => Promise<void>): void {
+    const log = this.#options.log.child({ session: session.id, user: session.user });
+    const work = this.#serve(channel, session, log, serve).finally(() => this.#running.delete(work));
+    this.#running.add(work);
+  }
+
+  /** Never rejects. */
+  async #serve(
+    channel: ByteChannel,
+    session: SessionInfo,
+    log: Logger,
+    serve: (fileSystem: FileSystem, log: Logger) => Promise<void>,
+  ): Promise<void> {
+    let fileSystem: FileSystem;
+    try {
+      fileSystem = await this.#options.files(session);
+    } catch (error) {
+      log.error({ err: error }, "storage cannot be opened");
+      channel.writeError(Buffer.from("your storage cannot be reached now; the operator's log has the reason\n"));
+      channel.exit(EXIT_FAILURE);
+      return;
+    }
+    try {
+      await serve(fileSystem, log);
+    } catch (error) {
+      log.error({ err: error }, "session failed");
+      channel.destroy("internal error");
+    }
+  }
+}
