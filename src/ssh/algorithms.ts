@@ -71,7 +71,7 @@ export function preferGcm(lists: AlgorithmLists, clientKexInit: Uint8Array): Alg
 
 /** The names among `used` that are weak by today's measure. */
 export function weakAlgorithms(used: readonly string[]): string[] {
-  return used.filter((name) => WEAK.has(name));
+  return unique(used.filter((name) => WEAK.has(name)));
 }
 
 /** What is needed of a client's KEXINIT (RFC 4253 §7.1). */

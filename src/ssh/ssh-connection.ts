@@ -118,7 +118,7 @@ export class SshConnection implements TransportEvents, ChannelLink {
     const used = [negotiated.kex, negotiated.serverHostKey, negotiated.cs.cipher, negotiated.cs.mac, negotiated.sc.mac];
     const weak = weakAlgorithms(used);
     const fields = { kex: negotiated.kex, cipher: negotiated.cs.cipher, mac: negotiated.cs.mac, hostKey: negotiated.serverHostKey };
-    if (weak.length > 0) this.#log.warn({ ...fields, weak }, "client uses weak algorithms");
+    if (weak.length > 0) this.#log.info({ ...fields, weak }, "client uses weak algorithms");
     else this.#log.debug(fields, "keys exchanged");
   }
 
