@@ -85,8 +85,8 @@ onEachStore("OpenSSH sftp", ["sftp"], {}, (at) => {
     ]);
     expectStored(store, `${STORED}/work`, { two: "1", "renamed/x": "1" });
     const { stdout } = await sftp(at(), [`ls -la ${REMOTE}/work`]);
-    expect(stdout).toMatch(/-rw-r-----.* two/);
-    expect(stdout).toMatch(/drwx.* renamed/);
+    expect(stdout).toMatch(/^-rw-r-----.*two$/m);
+    expect(stdout).toMatch(/^drwx.*renamed$/m);
     await sftp(at(), [
       `-rmdir ${REMOTE}/work`,
       `rm ${REMOTE}/work/two`,

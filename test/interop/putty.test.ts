@@ -1,4 +1,4 @@
-import { statSync } from "node:fs";
+import { statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { beforeAll, expect, it } from "vitest";
 import { runOk } from "../support/processes.ts";
@@ -18,8 +18,8 @@ onEachStore("PuTTY", ["psftp", "pscp", "puttygen"], {}, (at) => {
   });
   const psftp = (...lines: string[]) => {
     const { gateway, work } = at();
-    const args = [...options, "-b", "/dev/stdin", `${gateway.user}@127.0.0.1`];
-    return runOk("psftp", args, { cwd: work, input: `${lines.join("\n")}\n`, env: { HOME: work } });
+    writeFileSync(join(work, "script"), `${lines.join("\n")}\n`);
+    return runOk("psftp", [...options, "-b", "script", `${gateway.user}@127.0.0.1`], { cwd: work, env: { HOME: work } });
   };
   const pscp = (...args: string[]) => {
     const { gateway, work } = at();
