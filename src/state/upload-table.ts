@@ -46,7 +46,7 @@ export interface UploadRow {
   readonly mtime?: number;
   readonly mode?: number;
   /** What the store was told when the upload was created. */
-  readonly created?: { readonly mtime?: number; readonly mode?: number };
+  readonly created?: { readonly contentType: string; readonly metadata: Readonly<Record<string, string>> };
   readonly startedMs: number;
   readonly updatedMs: number;
   /** `StateDirectory.processId` of the process that last had it open. */

@@ -1,0 +1,132 @@
+/**
+ * Unfinished uploads below the volume's prefix that this node knows nothing of: begun on another node, or before this
+ * node's state directory was lost. They count as the owner's, to be resumed from the parts the store has.
+ *
+ * Asking costs a request, and most sessions never need the answer. So the store is asked for the whole prefix once when
+ * the volume is first used in this process, again at most once per `intervalMs` when a new session begins, and for one
+ * key when a write wants to go on at an offset that nothing else explains. What is listed is asked for its parts when
+ * somebody looks at it. A foreign upload is never aborted but by its owner's wish: its own node may be at work on it.
+ */
+import { StoreError } from "../../errors.ts";
+import type { StoredPart, UnfinishedUpload } from "../../objectstore/objectstore.ts";
+import { usableParts } from "./resting-uploads.ts";
+import type { UploadVolume } from "./upload-volume.ts";
+
+/** What the store has of a foreign upload stays true for so long. */
+const trustMs = 10_000;
+
+/** Most foreign uploads remembered. */
+const maxRemembered = 10_000;
+
+/** A foreign upload with what the store has of it. */
+export interface ForeignUpload extends UnfinishedUpload {
+  readonly parts: readonly StoredPart[];
+  readonly length: number;
+}
+
+interface Remembered {
+  readonly upload: UnfinishedUpload;
+  looked?: { readonly atMs: number; readonly found: ForeignUpload };
+}
+
+/** See the head of this file. */
+export class ForeignUploads {
+  readonly #volume: UploadVolume;
+  readonly #prefix: string;
+  readonly #intervalMs: number;
+  readonly #isOwn: (upload: UnfinishedUpload) => boolean;
+  #remembered = new Map<string, Remembered>();
+  #asked: Promise<void> | undefined;
+  #askedMs = Number.NEGATIVE_INFINITY;
+
+  /** `isOwn` tells uploads of this node. */
+  constructor(
+    volume: UploadVolume,
+    options: { readonly prefix: string; readonly intervalMs: number; readonly isOwn: (upload: UnfinishedUpload) => boolean },
+  ) {
+    this.#volume = volume;
+    this.#prefix = options.prefix;
+    this.#intervalMs = options.intervalMs;
+    this.#isOwn = options.isOwn;
+  }
+
+  /** A new session has begun: what it asks for may be newer than what is remembered. */
+  sessionBegins(): void {
+    if (this.#volume.clock.now() - this.#askedMs >= this.#intervalMs) this.#asked = undefined;
+  }
+
+  /** The foreign upload of `key`, if there is one with anything in it. Never rejects. */
+  async find(key: string): Promise<ForeignUpload | undefined> {
+    await this.#ask();
+    const remembered = this.#remembered.get(key);
+    return remembered && this.#look(remembered);
+  }
+
+  /** All of them whose key begins with `prefix`. Never rejects. */
+  async list(prefix: string): Promise<ForeignUpload[]> {
+    await this.#ask();
+    const found: ForeignUpload[] = [];
+    for (const [key, remembered] of this.#remembered) {
+      const upload = key.startsWith(prefix) ? await this.#look(remembered) : undefined;
+      if (upload) found.push(upload);
+    }
+    return found;
+  }
+
+  /** As `find`, but asks the store for this very key now. */
+  async findNow(key: string): Promise<ForeignUpload | undefined> {
+    await this.#collect(key, (upload) => upload.key === key);
+    const remembered = this.#remembered.get(key);
+    return remembered && this.#look(remembered);
+  }
+
+  /** It is not foreign any more: resumed here, or discarded. */
+  forget(key: string): void {
+    this.#remembered.delete(key);
+  }
+
+  #ask(): Promise<void> {
+    if (!this.#asked) {
+      this.#askedMs = this.#volume.clock.now();
+      this.#remembered = new Map();
+      this.#asked = this.#collect(this.#prefix, () => true);
+    }
+    return this.#asked;
+  }
+
+  async #collect(prefix: string, isWanted: (upload: UnfinishedUpload) => boolean): Promise<void> {
+    try {
+      for await (const upload of this.#volume.store.listUploads(prefix)) {
+        if (!isWanted(upload) || this.#isOwn(upload) || this.#remembered.size >= maxRemembered) continue;
+        const known = this.#remembered.get(upload.key);
+        if (!known || known.upload.initiatedMs <= upload.initiatedMs) this.#remembered.set(upload.key, { upload });
+      }
+    } catch (error) {
+      // Without the right to list uploads everything works but going on where another node stopped.
+      this.#volume.log.warn({ err: error }, "unfinished uploads cannot be listed");
+    }
+  }
+
+  async #look(remembered: Remembered): Promise<ForeignUpload | undefined> {
+    const now = this.#volume.clock.now();
+    if (remembered.looked && now - remembered.looked.atMs < trustMs) return nonEmpty(remembered.looked.found);
+    const { upload } = remembered;
+    try {
+      const { store } = this.#volume;
+      const parts = usableParts(await store.openUpload(upload.key, upload.uploadId).listParts(), store.limits.minPartSize, undefined);
+      const found = { ...upload, parts, length: parts.reduce((sum, part) => sum + part.size, 0) };
+      remembered.looked = { atMs: now, found };
+      return nonEmpty(found);
+    } catch (error) {
+      if (!(error instanceof StoreError && error.code === "no-such-upload")) {
+        this.#volume.log.warn({ err: error }, "an unfinished upload cannot be looked up");
+      }
+      this.#remembered.delete(upload.key);
+      return undefined;
+    }
+  }
+}
+
+function nonEmpty(upload: ForeignUpload): ForeignUpload | undefined {
+  return upload.length > 0 ? upload : undefined;
+}

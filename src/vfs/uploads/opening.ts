@@ -1,0 +1,87 @@
+/**
+ * What the first write (or change of size) to an opened file means: a new file, an append to the published version, the
+ * resume of an interrupted upload, or an edit in place. Decided once per handle; the one place where an old version
+ * and a new one could be mixed, and are not. Knows no bytes.
+ */
+import { FsError } from "../../errors.ts";
+import type { ObjectInfo } from "../../objectstore/objectstore.ts";
+import type { UploadRow } from "../../state/upload-table.ts";
+import type { WriteRequest } from "../pending-uploads.ts";
+
+/** An unpublished upload of the owner that could be continued. */
+export interface Resumable {
+  /** Bytes it has. */
+  readonly length: number;
+  /** The published version it continues, if any. */
+  readonly base: { readonly etag: string; readonly size: number } | undefined;
+  /** When the store began it, if that is all that is known of it: it came from another node. */
+  readonly foreignSinceMs?: number;
+  /** Ends whatever else holds it and hands it over; undefined if nothing is left of it. */
+  take(): Promise<UploadRow | undefined>;
+}
+
+/** Where the decision gets its knowledge; each may cost a request. */
+export interface OpeningSources {
+  published(): Promise<ObjectInfo | "absent">;
+  /** What this node knows. */
+  pending(): Promise<Resumable | undefined>;
+  /** What the store knows, for an upload that was begun on another node. */
+  pendingElsewhere(): Promise<Resumable | undefined>;
+}
+
+/** What a file opened for writing turned out to be. */
+export type Opening =
+  /** A new version from its first byte; `overwrites`: not truncated, so that bytes of the old one beyond its end stay. */
+  | { readonly kind: "fresh"; readonly overwrites: boolean }
+  | { readonly kind: "append"; readonly base: ObjectInfo }
+  | { readonly kind: "resume"; readonly pending: Resumable }
+  | { readonly kind: "edit"; readonly base: ObjectInfo };
+
+/** Decides by the flags and the offset of the first write. Rejects `stale` where going on would mix versions. */
+export async function openingOfWrite(request: WriteRequest, offset: number, sources: OpeningSources): Promise<Opening> {
+  const { flags } = request;
+  if (flags.truncate || flags.exclusive) return { kind: "fresh", overwrites: false };
+  if (offset === 0 && !flags.append) return { kind: "fresh", overwrites: true };
+  const known = await sources.pending();
+  const published = await sources.published();
+  const explained = known !== undefined || (published !== "absent" && (flags.append || offset === published.size)) || offset === 0;
+  const pending = known ?? (explained ? undefined : await sources.pendingElsewhere());
+  if (!pending || isOlder(pending, published)) return withoutPending(request, offset, published);
+  if (published === "absent") {
+    if (flags.append || offset === pending.length) return { kind: "resume", pending };
+    throw interrupted(request.path, pending.length);
+  }
+  // A new try of an append that was interrupted: the version it began with is still the published one.
+  if (pending.base?.etag === published.etag && (flags.append ? offset !== pending.length : offset === published.size)) {
+    return { kind: "append", base: published };
+  }
+  if (offset === pending.length) return { kind: "resume", pending };
+  throw interrupted(request.path, pending.length);
+}
+
+/** Decides for a handle that gets its size set, is asked for its attributes, or is closed before any write. */
+export async function openingWithoutWrite(request: WriteRequest, sources: OpeningSources): Promise<Opening> {
+  if (request.flags.truncate || request.flags.exclusive) return { kind: "fresh", overwrites: false };
+  const published = await sources.published();
+  if (published !== "absent") return { kind: "edit", base: published };
+  const pending = await sources.pending();
+  return pending ? { kind: "resume", pending } : { kind: "fresh", overwrites: false };
+}
+
+/** What a client is told that must not go on where it wants to. */
+export function interrupted(path: string, length: number): FsError {
+  const advice = `continue at ${length}, send it again from the start, or remove it`;
+  return new FsError("stale", `${path}: an upload of this file was interrupted at ${length} bytes; ${advice}`);
+}
+
+function withoutPending(request: WriteRequest, offset: number, published: ObjectInfo | "absent"): Opening {
+  if (published === "absent") return { kind: "fresh", overwrites: false };
+  if (request.flags.append || offset === published.size) return { kind: "append", base: published };
+  return { kind: "edit", base: published };
+}
+
+/** An upload of another node that began before the published version was made has nothing to do with it. */
+function isOlder(pending: Resumable, published: ObjectInfo | "absent"): boolean {
+  if (published === "absent" || pending.foreignSinceMs === undefined) return false;
+  return published.lastModifiedMs >= pending.foreignSinceMs;
+}

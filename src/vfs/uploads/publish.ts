@@ -1,0 +1,78 @@
+/**
+ * The moment an upload becomes visible: one `put` or one `complete`, with times and mode in the object's metadata; one
+ * copy onto itself more only if they were set after the store had been told others. Knows no handles.
+ */
+import { StoreError } from "../../errors.ts";
+import type { ObjectInfo, ObjectProperties, PutResult, WriteCondition } from "../../objectstore/objectstore.ts";
+import { readTimes, writeTimes } from "../object-metadata.ts";
+import type { TimesAndMode } from "./upload-record.ts";
+import type { UploadVolume } from "./upload-volume.ts";
+
+/** What the store is to be told about an object. `base`: the published version whose other metadata stay. */
+export function propertiesOf(
+  volume: UploadVolume,
+  upload: { readonly key: string; readonly times: TimesAndMode; readonly base: ObjectInfo | undefined },
+): ObjectProperties {
+  const { key, times, base } = upload;
+  const old = base?.metadata ?? {};
+  // Changed bytes make a stored time of the old version wrong.
+  const mtime = times.mtime ?? (readTimes(old).mtime === undefined ? undefined : Math.floor(volume.clock.now() / 1000));
+  return { contentType: base?.contentType ?? volume.contentType(key), metadata: writeTimes(old, { mtime, mode: times.mode }) };
+}
+
+/** True if the object would say the same with both. */
+export function sameProperties(one: ObjectProperties, other: ObjectProperties): boolean {
+  const first = one.metadata ?? {};
+  const second = other.metadata ?? {};
+  const names = new Set([...Object.keys(first), ...Object.keys(second)]);
+  return one.contentType === other.contentType && [...names].every((name) => first[name] === second[name]);
+}
+
+/** An object that has just been published. */
+export interface Publication {
+  readonly key: string;
+  readonly path: string;
+  readonly result: PutResult;
+  /** What the store was told when it was created, and what it should say. */
+  readonly given: ObjectProperties;
+  readonly wanted: ObjectProperties;
+}
+
+/** Corrects times and mode if need be, and tells the tree. Never rejects: the bytes are safe already. */
+export async function announce(volume: UploadVolume, publication: Publication): Promise<void> {
+  const { key, given, wanted } = publication;
+  let { result } = publication;
+  let said = given;
+  if (!sameProperties(given, wanted)) {
+    try {
+      result = await copyOntoItself(volume, key, result, wanted);
+      said = wanted;
+    } catch (error) {
+      volume.log.warn({ err: error, path: publication.path }, "times of a published file could not be stored");
+    }
+  }
+  await volume.onPublished({
+    key,
+    size: publication.result.size,
+    etag: result.etag,
+    lastModifiedMs: result.lastModifiedMs ?? volume.clock.now(),
+    ...readTimes(said.metadata ?? {}),
+    ...(said.contentType !== undefined && { contentType: said.contentType, metadata: said.metadata ?? {} }),
+  });
+}
+
+async function copyOntoItself(volume: UploadVolume, key: string, made: PutResult, wanted: ObjectProperties): Promise<PutResult> {
+  try {
+    return await volume.store.copy(key, key, { replaceProperties: wanted, sourceIfMatch: made.etag, sourceSize: made.size });
+  } catch (error) {
+    // Somebody published another version meanwhile, which has its own times.
+    if (error instanceof StoreError && (error.code === "precondition-failed" || error.code === "not-found")) return made;
+    throw error;
+  }
+}
+
+/** The condition under which an upload may be published. */
+export function conditionOf(options: { readonly exclusive: boolean; readonly baseEtag: string | undefined }): WriteCondition {
+  if (options.exclusive) return { ifNoneMatch: "*" };
+  return options.baseEtag === undefined ? {} : { ifMatch: options.baseEtag };
+}

@@ -1,0 +1,398 @@
+/**
+ * The bytes of one file opened for writing, whatever order they come in: begins undecided, becomes a stream or a spool
+ * with the first call that needs one, and ends as an assembler ready to publish, as remains to resume, or as nothing.
+ * Knows versions and lengths; nothing of sessions, times, or the state of the upload.
+ */
+import { FsError } from "../../errors.ts";
+import type { ObjectInfo, ObjectProperties, WriteCondition } from "../../objectstore/objectstore.ts";
+import type { UploadRow } from "../../state/upload-table.ts";
+import type { WriteRequest } from "../pending-uploads.ts";
+import { chunksLength } from "./chunk-list.ts";
+import { interrupted, type Opening, type OpeningSources, openingOfWrite, openingWithoutWrite, type Resumable } from "./opening.ts";
+import { type AssembledSoFar, type CopySource, PartAssembler, type Remains } from "./part-assembler.ts";
+import { conditionOf } from "./publish.ts";
+import { Spool } from "./spool.ts";
+import { StreamDraft } from "./stream-draft.ts";
+import { partsOf, UploadRecord } from "./upload-record.ts";
+import type { UploadVolume } from "./upload-volume.ts";
+
+/** A write or a size that leaves a larger hole is refused: nobody uploads zeros for a customer. */
+const maxHole = 64 * 1024 * 1024;
+
+/** What the content of a file needs to know of it. */
+export interface ContentOptions {
+  readonly volume: UploadVolume;
+  readonly request: WriteRequest;
+  readonly sources: OpeningSources;
+  /** The key it will be published under. */
+  readonly key: string;
+  readonly user: string;
+  newId(): string;
+  /** What the store is told when the object or its multipart upload is created. */
+  properties(base: ObjectInfo | undefined): ObjectProperties;
+}
+
+/** A file that is ready to be published. */
+export interface ReadyContent {
+  readonly assembler: PartAssembler;
+  readonly condition: WriteCondition;
+  readonly base: ObjectInfo | undefined;
+  readonly size: number;
+}
+
+/** See the head of this file. Calls must not overlap, but for `interrupt` and the getters. */
+export class UploadContent {
+  readonly #options: ContentOptions;
+  #record: UploadRecord | undefined;
+  #stream: StreamDraft | undefined;
+  #spool: Spool | undefined;
+  #poured: PartAssembler | undefined;
+  #base: ObjectInfo | undefined;
+  /** Etag the published version must have, from a resumed append. */
+  #resumedBase: string | undefined;
+  #overwrites = false;
+  /** Old bytes beyond what was written stay up to here. */
+  #oldEnd = Number.POSITIVE_INFINITY;
+  #extendTo = 0;
+  /** Size a client set before it sent anything: fewer bytes are then a short upload. */
+  #promised = 0;
+  /** True once bytes were added that the client did not send. */
+  #padded = false;
+  #sizeSet: number | undefined;
+
+  constructor(options: ContentOptions) {
+    this.#options = options;
+    if (this.#announced > 0) this.#oldEnd = this.#announced;
+  }
+
+  /** The row of the upload once it has begun. */
+  get record(): UploadRecord | undefined {
+    return this.#record;
+  }
+
+  /** The published version it edits or continues. */
+  get base(): ObjectInfo | undefined {
+    return this.#base;
+  }
+
+  /** True once it is clear what the first call made of it. */
+  get isDecided(): boolean {
+    return this.#stream !== undefined || this.#spool !== undefined;
+  }
+
+  /** Bytes received without a gap, if it has begun. */
+  get received(): number {
+    return this.#stream?.length ?? this.#spool?.size ?? 0;
+  }
+
+  /** Bytes in memory that could go to a file while nothing comes in. */
+  get inMemory(): number {
+    return this.#stream?.assembler.inMemory ?? 0;
+  }
+
+  /** Size the file would have if it were closed now. */
+  async size(): Promise<number> {
+    if (!this.isDecided) {
+      const opening = await openingWithoutWrite(this.#options.request, this.#options.sources);
+      if (opening.kind === "resume") return opening.pending.length;
+      return opening.kind === "fresh" ? 0 : opening.base.size;
+    }
+    return Math.max(this.#end, this.#extendTo);
+  }
+
+  /** Takes chunks at `offset` (at the end for a file opened to append). */
+  async write(offset: number, chunks: readonly Uint8Array[]): Promise<void> {
+    const length = chunksLength(chunks);
+    if (length === 0) return;
+    const { request, volume, sources } = this.#options;
+    if (!Number.isSafeInteger(offset) || offset < 0 || offset + length > volume.store.limits.maxObjectSize) {
+      throw new FsError("invalid-argument", `${request.path}: no file can be that large`);
+    }
+    if (!this.isDecided) await this.#begin(await openingOfWrite(request, offset, sources));
+    const at = request.flags.append ? this.#end : offset;
+    this.#checkHole(at - this.#end);
+    if (this.#stream) {
+      // A part that has left cannot be read back: a handle that may read goes through a file from then on.
+      const staysHere = !request.flags.read || at + length <= volume.store.limits.minPartSize;
+      if (staysHere && (await this.#stream.write(at, chunks, length))) return;
+      await this.#toSpool();
+    }
+    await this.#spool?.write(at, chunks);
+  }
+
+  /** Adds a stretch of a published version at `offset` inside the store; false if that cannot be done there. */
+  async copy(source: CopySource, start: number, length: number, offset: number): Promise<boolean> {
+    const { request, sources } = this.#options;
+    if (!this.isDecided) await this.#begin(await openingOfWrite(request, offset, sources));
+    if (!this.#stream || offset !== this.#end || offset !== this.#stream.length || request.flags.read) return false;
+    await this.#stream.assembler.appendCopy(source, start, length);
+    this.#padded = true;
+    return true;
+  }
+
+  /** Cuts the file or makes it longer with zeros; before anything was written it announces the size. */
+  async setSize(size: number): Promise<void> {
+    const { request, sources } = this.#options;
+    if (!Number.isSafeInteger(size) || size < 0) throw new FsError("invalid-argument", `${request.path}: no file can be that large`);
+    this.#sizeSet = size;
+    if (!this.isDecided) {
+      await this.#begin(size === 0 ? { kind: "fresh", overwrites: false } : await openingWithoutWrite(request, sources));
+    }
+    if (this.#spool) {
+      this.#checkHole(size - this.#spool.size);
+      this.#spool.setSize(size);
+    } else if (this.#stream) {
+      await this.#setStreamSize(this.#stream, size);
+    }
+  }
+
+  /** Bytes as they would be if the file were closed now. */
+  async read(offset: number, length: number): Promise<Uint8Array[]> {
+    const { request, sources } = this.#options;
+    if (!this.isDecided) await this.#begin(await openingWithoutWrite(request, sources));
+    if (this.#stream) await this.#toSpool();
+    return (await this.#spool?.read(offset, length)) ?? [];
+  }
+
+  /** Everything received so far survives the end of the process. */
+  async sync(): Promise<void> {
+    if (!this.#stream || this.#stream.length === 0) return;
+    const { tail, length } = await this.#stream.assembler.sync();
+    await this.#record?.synced(length, tail);
+  }
+
+  /** Gives memory back while nothing comes in. */
+  async relieve(): Promise<void> {
+    await this.#stream?.assembler.relieve();
+  }
+
+  /** Ends every wait of a call under way with `reason`. */
+  interrupt(reason: Error): void {
+    this.#stream?.assembler.interrupt(reason);
+    this.#poured?.interrupt(reason);
+  }
+
+  /** Everything is written: what is to be published, or undefined if nothing has changed. */
+  async finish(): Promise<ReadyContent | undefined> {
+    const { request, sources } = this.#options;
+    if (!this.isDecided) {
+      const opening = await openingWithoutWrite(request, sources);
+      if (opening.kind === "edit") return undefined;
+      if (opening.kind === "fresh" && !request.flags.create && !request.flags.truncate) {
+        throw new FsError("not-found", `${request.path}: no such file`);
+      }
+      await this.#begin(opening);
+    }
+    if (this.#spool) return this.#finishSpool(this.#spool);
+    return this.#stream ? this.#finishStream(this.#stream) : undefined;
+  }
+
+  /** The upload is given up: what is left of it for its owner to go on with. Undefined: nothing, all is cleaned up. */
+  async keep(): Promise<Remains | undefined> {
+    if (this.#spool) return this.#keepSpool(this.#spool);
+    const stream = this.#stream;
+    if (!stream) return undefined;
+    stream.forgetEarly();
+    const old = this.#base?.size ?? 0;
+    if (this.#padded || stream.length <= old) {
+      await this.discard();
+      return undefined;
+    }
+    const remains = await stream.assembler.keep();
+    if (remains.length > old) return remains;
+    await this.#record?.discard();
+    return undefined;
+  }
+
+  /** Ends it without a trace. Rejects with the store's error if that cannot be told, after all else is done. */
+  async discard(): Promise<void> {
+    this.#stream?.forgetEarly();
+    await this.#spool?.discard();
+    try {
+      await (this.#stream?.assembler ?? this.#poured)?.discard();
+    } catch (error) {
+      await this.#record?.abandon();
+      throw error;
+    }
+    await this.#record?.forget();
+  }
+
+  /** Everything is at the store, unpublished: what is to be remembered of it. */
+  async park(ready: ReadyContent): Promise<Remains> {
+    await ready.assembler.storeAll();
+    await this.#spool?.discard();
+    return ready.assembler.keep({ withLast: true });
+  }
+
+  /** Frees what is held here after publishing. */
+  async release(): Promise<void> {
+    await this.#spool?.discard();
+    await (this.#stream?.assembler ?? this.#poured)?.release();
+    await this.#record?.forget();
+  }
+
+  get #announced(): number {
+    return this.#options.request.attributes.size ?? 0;
+  }
+
+  get #end(): number {
+    return this.#stream?.end ?? this.#spool?.size ?? 0;
+  }
+
+  async #begin(opening: Opening): Promise<void> {
+    const { volume } = this.#options;
+    if (opening.kind === "resume") return this.#resume(opening.pending);
+    if (opening.kind !== "fresh") this.#base = opening.base;
+    if (opening.kind === "edit") {
+      this.#spool = new Spool(volume.store, volume, opening.base);
+      return;
+    }
+    const assembler = this.#assemble();
+    if (opening.kind === "append") await assembler.appendCopy(opening.base, 0, opening.base.size);
+    else this.#overwrites = opening.overwrites;
+    this.#stream = new StreamDraft(assembler, volume.memory);
+  }
+
+  async #resume(pending: Resumable): Promise<void> {
+    const { volume, request } = this.#options;
+    const row = await pending.take();
+    if (!row || row.length !== pending.length) throw interrupted(request.path, row?.length ?? 0);
+    const soFar = await soFarOf(volume, row);
+    if (!soFar) throw new FsError("stale", `${request.path}: the received part of this upload is lost; send the file again from the start`);
+    this.#record = await UploadRecord.resume(volume, row);
+    this.#resumedBase = row.base?.etag;
+    this.#stream = new StreamDraft(this.#assemble(soFar), volume.memory);
+  }
+
+  #assemble(soFar?: AssembledSoFar): PartAssembler {
+    const { volume, key, user, request, newId } = this.#options;
+    const base = this.#base;
+    this.#record ??= UploadRecord.begin(volume, { id: newId(), user, name: request.key, key, base });
+    const record = this.#record;
+    const options = {
+      store: volume.store,
+      key,
+      keeper: volume,
+      announced: this.#announced,
+      properties: () => this.#options.properties(base),
+      created: record.created.bind(record),
+      stored: record.stored.bind(record),
+    };
+    return new PartAssembler(options, soFar);
+  }
+
+  async #toSpool(): Promise<void> {
+    const { volume, sources, request } = this.#options;
+    const stream = this.#stream;
+    if (!stream) return;
+    if (this.#overwrites) {
+      const published = await sources.published();
+      this.#base = published === "absent" ? undefined : published;
+    }
+    const spool = new Spool(volume.store, volume, this.#base);
+    if (this.#oldEnd < spool.size) spool.setSize(this.#oldEnd);
+    if (!(await stream.moveTo(spool))) {
+      throw new FsError(
+        "unsupported",
+        `${request.path}: what was sent before has left for the storage; send the file again from the start`,
+      );
+    }
+    if (this.#extendTo > spool.size) spool.setSize(this.#extendTo);
+    await this.#record?.forget();
+    this.#record = undefined;
+    this.#stream = undefined;
+    this.#spool = spool;
+  }
+
+  async #setStreamSize(stream: StreamDraft, size: number): Promise<void> {
+    const { end } = stream;
+    if (end > 0) this.#checkHole(size - end);
+    this.#promised = end === 0 ? size : 0;
+    this.#oldEnd = Math.min(this.#oldEnd, size);
+    this.#extendTo = size > end ? size : 0;
+    if (size >= end) return;
+    await stream.fillGaps();
+    if (await stream.assembler.truncate(size)) return;
+    await this.#toSpool();
+    this.#spool?.setSize(size);
+  }
+
+  #checkHole(hole: number): void {
+    if (hole <= maxHole) return;
+    throw new FsError(
+      "invalid-argument",
+      `${this.#options.request.path}: more than ${maxHole / 1024 ** 2} MiB of the file would be a hole`,
+    );
+  }
+
+  async #finishSpool(spool: Spool): Promise<ReadyContent | undefined> {
+    if (!spool.isChanged) return undefined;
+    this.#checkAnnounced(spool.size);
+    this.#poured = this.#assemble();
+    await spool.pour(this.#poured);
+    return this.#ready(this.#poured);
+  }
+
+  async #finishStream(stream: StreamDraft): Promise<ReadyContent> {
+    const { sources } = this.#options;
+    await stream.fillGaps();
+    this.#checkAnnounced(stream.length);
+    const { assembler } = stream;
+    if (this.#overwrites && this.#oldEnd > assembler.length) {
+      const published = await sources.published();
+      const oldEnd = published === "absent" ? 0 : Math.min(published.size, this.#oldEnd);
+      if (published !== "absent" && oldEnd > assembler.length) {
+        this.#padded = true;
+        this.#base = published;
+        await assembler.appendCopy(published, assembler.length, oldEnd - assembler.length);
+      }
+    }
+    if (this.#extendTo > assembler.length) {
+      this.#padded = true;
+      await assembler.appendZeros(this.#extendTo - assembler.length);
+    }
+    return this.#ready(assembler);
+  }
+
+  #ready(assembler: PartAssembler): ReadyContent {
+    const { request } = this.#options;
+    const baseEtag = this.#base?.etag ?? this.#resumedBase;
+    const condition = conditionOf({ exclusive: request.flags.exclusive === true, baseEtag });
+    return { assembler, condition, base: this.#base, size: assembler.length };
+  }
+
+  /** `size` bytes came. The size in OPEN is what must come; one set before the first byte is what must come at least. */
+  #checkAnnounced(size: number): void {
+    const strict = this.#announced > 0 && (this.#sizeSet === undefined || this.#sizeSet === this.#announced);
+    const expected = strict ? this.#announced : this.#promised;
+    if (strict ? size === expected : size === 0 || size >= expected) return;
+    throw new FsError("io", `${this.#options.request.path}: ${expected} bytes were announced, ${size} came; nothing was published`);
+  }
+
+  async #keepSpool(spool: Spool): Promise<Remains | undefined> {
+    await this.#poured?.discard();
+    await this.#record?.forget();
+    const tail = await spool.intoFile();
+    await spool.discard();
+    if (!tail) return undefined;
+    this.#poured = undefined;
+    this.#record = undefined;
+    this.#assemble();
+    return { uploadId: undefined, parts: [], tail: { ...tail, start: 0 }, length: tail.length };
+  }
+}
+
+/** What a resting upload has, opened to go on; undefined if its tail is gone although its length counts on it. */
+async function soFarOf(volume: UploadVolume, row: UploadRow): Promise<AssembledSoFar | undefined> {
+  const parts = partsOf(volume, row, row.tail?.start ?? row.length);
+  let length = 0;
+  for (const part of parts) length += part.size;
+  const soFar = { uploadId: row.uploadId, parts };
+  if (!row.tail) return length === row.length ? soFar : undefined;
+  const file = await volume.tails.open(row.tail.file);
+  if (length !== row.tail.start || !file || file.length < row.tail.length) {
+    await file?.close();
+    return undefined;
+  }
+  return { ...soFar, tail: { file, length: row.tail.length } };
+}

@@ -1,0 +1,286 @@
+/**
+ * All unpublished uploads of one volume, shared by every session of this process: those that are open here, those in
+ * the table of the node, and those only the store knows of. Each session sees its owner's through a view.
+ *
+ * What costs a request: opening, writing and closing a new file cost what storing it costs. Uploads begun on another
+ * node are looked for as told in foreign-uploads.ts.
+ */
+import { randomBytes } from "node:crypto";
+import type { ByteBudget } from "../../byte-budget.ts";
+import { FsError, StoreError } from "../../errors.ts";
+import type { Logger } from "../../log.ts";
+import type { ObjectInfo, ObjectStore } from "../../objectstore/objectstore.ts";
+import type { TailStore } from "../../state/tail-store.ts";
+import type { UploadRow, UploadTable } from "../../state/upload-table.ts";
+import type { FileHandle } from "../file-system.ts";
+import type { PendingUploads, PublishedChange, WriteRequest } from "../pending-uploads.ts";
+import { toFsError } from "../store-fault.ts";
+import { type Clock, systemClock } from "./clock.ts";
+import { type ForeignUpload, ForeignUploads } from "./foreign-uploads.ts";
+import type { OpeningSources, Resumable } from "./opening.ts";
+import { RestingUploads } from "./resting-uploads.ts";
+import { TemporaryNames } from "./temporary-names.ts";
+import { UploadMemory } from "./upload-memory.ts";
+import { UploadRecord } from "./upload-record.ts";
+import { UploadView } from "./upload-view.ts";
+import type { UploadVolume } from "./upload-volume.ts";
+import { WriteHandle } from "./write-handle.ts";
+
+const DAY_MS = 24 * 60 * 60 * 1000;
+
+/** An upload that got nothing for so long gives its memory back when others wait for some. */
+const idleMs = 1_000;
+
+/** What a registry works on. */
+export interface UploadRegistryOptions {
+  readonly store: ObjectStore;
+  /** Key prefix of the volume: empty, or ends with `/`. */
+  readonly prefix: string;
+  readonly table: UploadTable;
+  readonly tails: TailStore;
+  /** The one of the process. */
+  readonly budget: ByteBudget;
+  readonly log: Logger;
+  /** Content type for a key. */
+  readonly contentType: (key: string) => string;
+  /** Told, and waited for, after something was published and before the client is. Must not reject. */
+  readonly onPublished?: (change: PublishedChange) => Promise<void> | void;
+  /** Rejects with `FsError` `quota` if the volume may not grow by `bytes` (negative: it shrinks). */
+  readonly checkQuota?: (bytes: number) => Promise<void> | void;
+  /** Names under which uploads wait for their rename (default `*.filepart`). */
+  readonly temporaryNames?: readonly string[];
+  /** Uploads that nobody touched for so long are swept (default 7 days). */
+  readonly expiryMs?: number;
+  /** How often the store is asked for uploads of other nodes at most (default 60 s); see foreign-uploads.ts. */
+  readonly discoveryIntervalMs?: number;
+  /** Most bytes of tails one user may leave behind (default 1 GiB). */
+  readonly tailLimitPerUser?: number;
+  readonly clock?: Clock;
+}
+
+/** Whose view it is. */
+export interface UploadOwner {
+  readonly user: string;
+  /** Names the session; any value that is equal only to itself. */
+  readonly session: unknown;
+}
+
+/** An upload that a handle of this process has open. */
+export interface LiveUpload extends UploadOwner {
+  readonly name: string;
+  readonly handle: WriteHandle;
+}
+
+/** See the head of this file. */
+export class UploadRegistry {
+  readonly resting: RestingUploads;
+  readonly foreign: ForeignUploads;
+  readonly volume: UploadVolume;
+  readonly #prefix: string;
+  readonly #expiryMs: number;
+  readonly #temporary: TemporaryNames;
+  readonly #live = new Set<LiveUpload>();
+  readonly #endPressure: () => void;
+  #relieving = false;
+  #closed = false;
+
+  constructor(options: UploadRegistryOptions) {
+    const { onPublished, checkQuota, clock = systemClock } = options;
+    const memory = UploadMemory.of(options.budget);
+    this.volume = {
+      store: options.store,
+      table: options.table,
+      tails: options.tails,
+      log: options.log,
+      memory,
+      clock,
+      contentType: options.contentType,
+      onPublished: async (change) => onPublished?.(change),
+      checkQuota: async (bytes) => checkQuota?.(bytes),
+      tailLimitPerUser: options.tailLimitPerUser ?? 1024 ** 3,
+      nextFileName: newId,
+    };
+    this.#prefix = options.prefix;
+    this.#expiryMs = options.expiryMs ?? 7 * DAY_MS;
+    this.#temporary = new TemporaryNames(options.temporaryNames ?? ["*.filepart"]);
+    this.resting = new RestingUploads(this.volume);
+    const intervalMs = options.discoveryIntervalMs ?? 60_000;
+    this.foreign = new ForeignUploads(this.volume, {
+      prefix: this.#prefix,
+      intervalMs,
+      isOwn: (upload) => this.#isOwn(upload.key, upload.uploadId),
+    });
+    this.#endPressure = memory.onPressure(() => this.#relieveSoon());
+  }
+
+  /** One session's view. */
+  view(owner: UploadOwner): PendingUploads {
+    this.foreign.sessionBegins();
+    return new UploadView(this, owner);
+  }
+
+  /** Uploads open in this process under `name`, the latest last. */
+  live(user: string, name: string): LiveUpload[] {
+    return [...this.#live].filter((upload) => upload.user === user && upload.name === name);
+  }
+
+  /** All uploads of `user` open in this process. */
+  liveBelow(user: string, prefix: string): LiveUpload[] {
+    return [...this.#live].filter((upload) => upload.user === user && upload.name.startsWith(prefix));
+  }
+
+  /** Waits for uploads of `name` that are being closed or dropped. */
+  async settle(user: string, name: string): Promise<void> {
+    for (const { handle } of this.live(user, name)) if (!handle.isLive) await handle.ended();
+  }
+
+  /** Opens `request.key` for writing. */
+  async open(owner: UploadOwner, request: WriteRequest): Promise<FileHandle> {
+    if (this.#closed) throw new FsError("unavailable", `${request.path}: the gateway is shutting down`);
+    const finalKey = this.#temporary.finalKey(request.key);
+    const sources = this.#sources(owner, request);
+    if (request.flags.exclusive) await this.#requireNothing(request, sources);
+    const handle = new WriteHandle({
+      volume: this.volume,
+      request,
+      sources,
+      user: owner.user,
+      key: finalKey ?? request.key,
+      parks: finalKey !== undefined,
+      newId,
+      onEnd: async (ended, state) => {
+        this.#live.delete(live);
+        if (state === "published" || state === "parked" || state === "dropped") {
+          await this.resting.replace(owner.user, request.key, state === "published" ? undefined : ended.uploadId);
+        }
+        if (state === "dropped") await this.#capTails(request.key, ended.uploadId);
+      },
+    });
+    const live: LiveUpload = { ...owner, name: request.key, handle };
+    this.#live.add(live);
+    return handle;
+  }
+
+  /** Ends what nobody has touched for the expiry time, and frees files nobody owns. Never rejects. */
+  async sweep(): Promise<{ readonly expired: number }> {
+    const { clock, tails, log } = this.volume;
+    const now = clock.now();
+    const expired = await this.resting.expire(this.#prefix, now - this.#expiryMs);
+    try {
+      // Rows are swept first, so that a file this old belongs to none of any volume.
+      for (const name of await tails.olderThan(now - 2 * this.#expiryMs)) await tails.remove(name);
+    } catch (error) {
+      log.warn({ err: error }, "old tail files could not be removed");
+    }
+    return { expired };
+  }
+
+  /** Keeps every open upload for a resume and ends. Never rejects. */
+  async close(): Promise<void> {
+    this.#closed = true;
+    this.#endPressure();
+    const cause = new FsError("unavailable", "the gateway is shutting down");
+    await Promise.all([...this.#live].map(({ handle }) => handle.abort(cause)));
+  }
+
+  #sources(owner: UploadOwner, request: WriteRequest): OpeningSources {
+    let published: Promise<ObjectInfo | "absent"> | undefined;
+    return {
+      published: () => {
+        published ??= request.published === "unknown" ? this.#head(request) : Promise.resolve(request.published);
+        return published;
+      },
+      pending: () => this.#resumable(owner, request.key),
+      pendingElsewhere: async () => {
+        const foreign = await this.foreign.findNow(request.key);
+        return foreign && this.#resumableForeign(owner, foreign);
+      },
+    };
+  }
+
+  async #head(request: WriteRequest): Promise<ObjectInfo | "absent"> {
+    try {
+      return await this.volume.store.head(request.key);
+    } catch (error) {
+      if (error instanceof StoreError && error.code === "not-found") return "absent";
+      throw toFsError(error, request.path);
+    }
+  }
+
+  async #requireNothing(request: WriteRequest, sources: OpeningSources): Promise<void> {
+    const isThere = (await sources.published()) !== "absent" || (await sources.pending()) !== undefined;
+    if (isThere) throw new FsError("exists", `${request.path}: the file is already there`);
+  }
+
+  async #resumable(owner: UploadOwner, name: string): Promise<Resumable | undefined> {
+    await this.settle(owner.user, name);
+    const elsewhere = this.live(owner.user, name).findLast((upload) => upload.session !== owner.session && upload.handle.received > 0);
+    if (elsewhere) return this.#resumableLive(owner, elsewhere.handle, name);
+    const row = await this.resting.find(owner.user, name);
+    if (row) return { length: row.length, base: row.base, take: async () => row };
+    const open = this.resting.openElsewhere(owner.user, name);
+    if (open) return { length: open.length, base: open.base, take: () => this.resting.takeFromProcess(open) };
+    const foreign = await this.foreign.find(name);
+    return foreign && this.#resumableForeign(owner, foreign);
+  }
+
+  #resumableLive(owner: UploadOwner, handle: WriteHandle, name: string): Resumable {
+    return {
+      length: handle.received,
+      base: handle.base,
+      take: async () => {
+        await handle.takeOver();
+        const row = await this.resting.find(owner.user, name);
+        return row?.id === handle.uploadId ? row : undefined;
+      },
+    };
+  }
+
+  #resumableForeign(owner: UploadOwner, foreign: ForeignUpload): Resumable {
+    return {
+      length: foreign.length,
+      base: undefined,
+      foreignSinceMs: foreign.initiatedMs,
+      take: () => this.#adopt(owner.user, foreign),
+    };
+  }
+
+  /** An upload of another node becomes one of ours. */
+  async #adopt(user: string, foreign: ForeignUpload): Promise<UploadRow> {
+    const { key, uploadId, parts, length } = foreign;
+    const record = UploadRecord.begin(this.volume, { id: newId(), user, name: key, key, base: undefined });
+    for (const part of parts) record.stored(part);
+    await record.rest("dropped", { uploadId, parts, tail: undefined, length }, {});
+    this.foreign.forget(key);
+    return record.row;
+  }
+
+  async #capTails(name: string, id: string | undefined): Promise<void> {
+    const row = id === undefined ? undefined : this.volume.table.get(name, id);
+    if (row) await this.resting.capTails(row, this.#prefix);
+  }
+
+  #isOwn(key: string, uploadId: string): boolean {
+    const names = [key, ...[...this.#live].map((upload) => upload.name)];
+    if (names.some((name) => this.volume.table.find(name).some((row) => row.uploadId === uploadId))) return true;
+    return this.volume.table.list(key).some((row) => row.key === key && row.uploadId === uploadId);
+  }
+
+  /** While others wait for memory, uploads that get nothing move theirs to a file. */
+  #relieveSoon(): void {
+    if (this.#relieving || this.#closed) return;
+    this.#relieving = true;
+    this.volume.clock.after(idleMs, () => {
+      this.#relieving = false;
+      if (!this.volume.memory.underPressure) return;
+      const relieved = [...this.#live].map(({ handle }) => handle.relieve(idleMs));
+      Promise.all(relieved).catch((error: unknown) => this.volume.log.warn({ err: error }, "memory of an idle upload could not be freed"));
+      this.#relieveSoon();
+    });
+  }
+}
+
+/** A name no upload and no file of this node ever had. */
+function newId(): string {
+  return randomBytes(12).toString("base64url");
+}

@@ -1,0 +1,151 @@
+/** One session's view of the unpublished uploads of a volume: the port `PendingUploads`, see there. */
+import { FsError, StoreError } from "../../errors.ts";
+import type { UploadRow } from "../../state/upload-table.ts";
+import { OWNER_ID } from "../attributes.ts";
+import type { AttributeChange, Attributes, FileHandle } from "../file-system.ts";
+import { DEFAULT_FILE_MODE } from "../object-metadata.ts";
+import type { PendingEntry, PendingState, PendingUploads, WriteRequest } from "../pending-uploads.ts";
+import { toFsError } from "../store-fault.ts";
+import type { ForeignUpload } from "./foreign-uploads.ts";
+import { publishParked } from "./parked.ts";
+import { UploadRecord } from "./upload-record.ts";
+import type { LiveUpload, UploadOwner, UploadRegistry } from "./upload-registry.ts";
+
+/** See `PendingUploads`. */
+export class UploadView implements PendingUploads {
+  readonly #registry: UploadRegistry;
+  readonly #owner: UploadOwner;
+
+  constructor(registry: UploadRegistry, owner: UploadOwner) {
+    this.#registry = registry;
+    this.#owner = owner;
+  }
+
+  async find(key: string): Promise<PendingEntry | undefined> {
+    const { user } = this.#owner;
+    const here = this.#here(key);
+    if (here?.handle.hidesPublished) return this.#liveEntry(here);
+    const live = this.#registry.live(user, key).findLast(({ handle }) => handle.received > 0);
+    if (live) return this.#liveEntry(live);
+    const row = (await this.#registry.resting.find(user, key)) ?? this.#registry.resting.openElsewhere(user, key);
+    if (row) return rowEntry(row);
+    const foreign = await this.#registry.foreign.find(key);
+    if (foreign) return foreignEntry(foreign);
+    // Opened, but nothing is known yet of what it will be: a file of that name exists in any case.
+    return here && { ...this.#liveEntry(here), state: "live-elsewhere" };
+  }
+
+  async list(prefix: string): Promise<PendingEntry[]> {
+    const { user } = this.#owner;
+    const entries = new Map<string, PendingEntry>();
+    for (const foreign of await this.#registry.foreign.list(prefix)) entries.set(foreign.key, foreignEntry(foreign));
+    for (const row of await this.#registry.resting.list(user, prefix)) entries.set(row.name, rowEntry(row));
+    for (const live of this.#registry.liveBelow(user, prefix)) {
+      const isShown = live.session === this.#owner.session ? live.handle.hidesPublished : live.handle.received > 0;
+      if (isShown) entries.set(live.name, this.#liveEntry(live));
+    }
+    return [...entries.values()].sort((one, other) => Buffer.compare(Buffer.from(one.key), Buffer.from(other.key)));
+  }
+
+  open(request: WriteRequest): Promise<FileHandle> {
+    return this.#registry.open(this.#owner, request);
+  }
+
+  async setAttributes(key: string, change: AttributeChange): Promise<boolean> {
+    const here = this.#here(key);
+    if (here) {
+      await here.handle.setstat(change);
+      return true;
+    }
+    await this.#registry.settle(this.#owner.user, key);
+    const row = await this.#registry.resting.find(this.#owner.user, key);
+    if (!row) return false;
+    const { mtime, mode } = change;
+    const times = { ...(mtime !== undefined && { mtime }), ...(mode !== undefined && { mode: mode & 0o7777 }) };
+    if (row.mtime !== (mtime ?? row.mtime) || row.mode !== (times.mode ?? row.mode)) {
+      await UploadRecord.resting(this.#registry.volume, row).setTimes(row.state, times);
+    }
+    return true;
+  }
+
+  async discard(key: string): Promise<boolean> {
+    const { user, session } = this.#owner;
+    for (const { handle, ...live } of this.#registry.live(user, key)) if (live.session !== session) await handle.takeOver();
+    await this.#registry.settle(user, key);
+    const { resting, foreign, volume } = this.#registry;
+    try {
+      const row = (await resting.find(user, key)) ?? (await this.#takeFromProcess(key));
+      if (row) {
+        await resting.discard(row);
+        await resting.replace(user, key, undefined);
+        return true;
+      }
+      const unknown = await foreign.find(key);
+      if (!unknown) return false;
+      await volume.store.openUpload(key, unknown.uploadId).abort();
+      foreign.forget(key);
+      return true;
+    } catch (error) {
+      throw toFsError(error, key.slice(key.lastIndexOf("/") + 1));
+    }
+  }
+
+  async rename(from: string, to: string, options: { readonly replace: boolean; readonly path: string }): Promise<boolean> {
+    const { user } = this.#owner;
+    const { resting, volume } = this.#registry;
+    await this.#registry.settle(user, from);
+    const row = await resting.find(user, from);
+    const isBusy = this.#registry.live(user, from).length > 0;
+    try {
+      if (row?.state === "parked" && !isBusy) {
+        await publishParked(volume, row, { to, path: options.path, replace: options.replace });
+        await resting.replace(user, to, undefined);
+        return true;
+      }
+      if (!row && !isBusy) return false;
+      // What is published under the name is renamed by the tree; an unfinished upload beside it stays what it is.
+      if (await this.#isPublished(from)) return false;
+    } catch (error) {
+      throw toFsError(error, options.path);
+    }
+    throw new FsError("stale", `${options.path}: the upload of this file is not finished; finish it before renaming`);
+  }
+
+  /** The latest upload of `key` that this very session has open. */
+  #here(key: string): LiveUpload | undefined {
+    return this.#registry.live(this.#owner.user, key).findLast((live) => live.session === this.#owner.session && live.handle.isLive);
+  }
+
+  #takeFromProcess(key: string): Promise<UploadRow | undefined> {
+    const row = this.#registry.resting.openElsewhere(this.#owner.user, key);
+    return row ? this.#registry.resting.takeFromProcess(row) : Promise.resolve(undefined);
+  }
+
+  async #isPublished(key: string): Promise<boolean> {
+    try {
+      await this.#registry.volume.store.head(key);
+      return true;
+    } catch (error) {
+      if (error instanceof StoreError && error.code === "not-found") return false;
+      throw error;
+    }
+  }
+
+  #liveEntry({ name, session, handle }: LiveUpload): PendingEntry {
+    return { key: name, state: session === this.#owner.session ? "live-here" : "live-elsewhere", attributes: handle.snapshot };
+  }
+}
+
+function rowEntry(row: UploadRow): PendingEntry {
+  const states: Readonly<Record<UploadRow["state"], PendingState>> = { open: "live-elsewhere", dropped: "dropped", parked: "parked" };
+  return { key: row.name, state: states[row.state], attributes: attributesOf(row.length, row, row.updatedMs) };
+}
+
+function foreignEntry(foreign: ForeignUpload): PendingEntry {
+  return { key: foreign.key, state: "dropped", attributes: attributesOf(foreign.length, {}, foreign.initiatedMs) };
+}
+
+function attributesOf(size: number, times: { readonly mtime?: number; readonly mode?: number }, atMs: number): Attributes {
+  const mtime = times.mtime ?? Math.floor(atMs / 1000);
+  return { type: "file", size, mode: times.mode ?? DEFAULT_FILE_MODE, uid: OWNER_ID, gid: OWNER_ID, mtime, atime: mtime };
+}

@@ -1,0 +1,21 @@
+/** What every upload of one volume needs: the store, where to keep what is unpublished, and whom to tell. */
+import type { Logger } from "../../log.ts";
+import type { ObjectStore } from "../../objectstore/objectstore.ts";
+import type { UploadTable } from "../../state/upload-table.ts";
+import type { PublishedChange } from "../pending-uploads.ts";
+import type { ContentKeeper } from "./part-content.ts";
+
+/** One store and key prefix, as uploads see it. */
+export interface UploadVolume extends ContentKeeper {
+  readonly store: ObjectStore;
+  readonly table: UploadTable;
+  readonly log: Logger;
+  /** Content type for a key. */
+  contentType(key: string): string;
+  /** Called, and waited for, after something was published and before the client is told. Must not reject. */
+  onPublished(change: PublishedChange): Promise<void>;
+  /** Rejects with `FsError` `quota` if the volume may not grow by `bytes` (negative: it shrinks). */
+  checkQuota(bytes: number): Promise<void>;
+  /** Most bytes of tails one user may leave behind. */
+  readonly tailLimitPerUser: number;
+}

@@ -1,0 +1,318 @@
+/**
+ * A file opened for writing, from OPEN to CLOSE or to the loss of its connection: puts calls in order, keeps times and
+ * mode, and takes the upload through its life (upload-life.ts). Bytes are upload-content.ts's business; which uploads
+ * there are besides is its owner's.
+ */
+import { FsError } from "../../errors.ts";
+import type { ObjectInfo, ObjectProperties } from "../../objectstore/objectstore.ts";
+import { OWNER_ID } from "../attributes.ts";
+import type { AttributeChange, Attributes, FileHandle } from "../file-system.ts";
+import { DEFAULT_FILE_MODE, readTimes, writeTimes } from "../object-metadata.ts";
+import type { WriteRequest } from "../pending-uploads.ts";
+import { publishedSourceOf } from "../published-source.ts";
+import { toFsError } from "../store-fault.ts";
+import { chunksLength } from "./chunk-list.ts";
+import type { OpeningSources } from "./opening.ts";
+import { announce, propertiesOf } from "./publish.ts";
+import { type ReadyContent, UploadContent } from "./upload-content.ts";
+import { UploadLife, type UploadState } from "./upload-life.ts";
+import type { TimesAndMode } from "./upload-record.ts";
+import type { UploadVolume } from "./upload-volume.ts";
+
+/** What a new file's mode never has, as on a server with the usual umask. */
+const umask = 0o022;
+
+/** Bytes copied at a time when the store cannot do it. */
+const copyStep = 1024 * 1024;
+
+/** Who opened it and how. */
+export interface WriteHandleOptions {
+  readonly volume: UploadVolume;
+  readonly request: WriteRequest;
+  readonly sources: OpeningSources;
+  readonly user: string;
+  /** Key it is published under. */
+  readonly key: string;
+  /** True for a temporary name: CLOSE parks it. */
+  readonly parks: boolean;
+  newId(): string;
+  /** Called once when the handle has ended, with what the upload became. Must not throw. */
+  onEnd(handle: WriteHandle, state: UploadState): Promise<void>;
+}
+
+/** See the head of this file. */
+export class WriteHandle implements FileHandle {
+  readonly #options: WriteHandleOptions;
+  readonly #content: UploadContent;
+  readonly #life = new UploadLife("open");
+  /** Asked for when it was opened: for a new file only. */
+  readonly #initial: TimesAndMode;
+  #times: TimesAndMode = {};
+  #given: ObjectProperties | undefined;
+  #queue: Promise<unknown> = Promise.resolve();
+  #ending: Promise<void> | undefined;
+  #fault: FsError | undefined;
+  #lastUsedMs: number;
+
+  constructor(options: WriteHandleOptions) {
+    const { request, volume } = options;
+    const { mtime, mode } = request.attributes;
+    this.#options = options;
+    this.#initial = { ...(mtime !== undefined && { mtime }), ...(mode !== undefined && { mode: mode & 0o7777 & ~umask }) };
+    this.#lastUsedMs = volume.clock.now();
+    volume.memory.enter();
+    this.#content = new UploadContent({ ...options, properties: (base) => this.#tell(base) });
+  }
+
+  /** Bytes received without a gap. */
+  get received(): number {
+    return this.#content.received;
+  }
+
+  /** What this is an upload of, for the row of the table if there is one. */
+  get uploadId(): string | undefined {
+    return this.#content.record?.row.id;
+  }
+
+  /** True if the file is already another one than what is published under its name. */
+  get hidesPublished(): boolean {
+    const { flags, published } = this.#options.request;
+    return this.#content.isDecided || flags.truncate === true || flags.exclusive === true || published === "absent";
+  }
+
+  /** The published version it continues. */
+  get base(): ObjectInfo | undefined {
+    return this.#content.base;
+  }
+
+  /** True until it is closed, aborted or taken over. */
+  get isLive(): boolean {
+    return this.#ending === undefined;
+  }
+
+  /** Resolves once it has ended, if it is ending. */
+  async ended(): Promise<void> {
+    await this.#ending?.catch(() => undefined);
+  }
+
+  /** Attributes without waiting for calls under way, for a listing. */
+  get snapshot(): Attributes {
+    return this.#attributes(this.received);
+  }
+
+  async read(offset: number, length: number): Promise<readonly Uint8Array[]> {
+    if (!this.#options.request.flags.read) throw new FsError("permission-denied", `${this.#path}: not opened for reading`);
+    return this.#run(() => this.#content.read(offset, length));
+  }
+
+  write(offset: number, chunks: readonly Uint8Array[]): Promise<void> {
+    return this.#run(() => this.#write(offset, chunks));
+  }
+
+  copyFrom(source: FileHandle, sourceOffset: number, length: number, offset: number): Promise<number> {
+    return this.#run(async () => {
+      const origin = publishedSourceOf(source);
+      const published = origin?.store === this.#options.volume.store ? origin : undefined;
+      const available = origin ? origin.size - sourceOffset : Number.POSITIVE_INFINITY;
+      const wanted = Math.max(0, length === 0 ? available : Math.min(length, available));
+      if (published && wanted > 0 && (await this.#guard(() => this.#content.copy(published, sourceOffset, wanted, offset)))) return wanted;
+      let done = 0;
+      while (done < wanted) {
+        const chunks = await source.read(sourceOffset + done, Math.min(copyStep, wanted - done));
+        const bytes = chunksLength(chunks);
+        if (bytes === 0) break;
+        await this.#write(offset + done, chunks);
+        done += bytes;
+      }
+      return done;
+    });
+  }
+
+  stat(): Promise<Attributes> {
+    return this.#run(async () => this.#attributes(await this.#content.size()));
+  }
+
+  setstat(change: AttributeChange): Promise<void> {
+    return this.#run(async () => {
+      const { size, mtime, mode } = change;
+      if (size !== undefined) await this.#guard(() => this.#content.setSize(size));
+      this.#times = { ...this.#times, ...(mtime !== undefined && { mtime }), ...(mode !== undefined && { mode: mode & 0o7777 }) };
+    });
+  }
+
+  sync(): Promise<void> {
+    return this.#run(() => this.#guard(() => this.#content.sync()));
+  }
+
+  /** See `FileHandle.close`. Also carried through when the client has gone after asking for it. */
+  close(): Promise<void> {
+    this.#ending ??= this.#enqueue(() => this.#close());
+    return this.#ending;
+  }
+
+  /** See `FileHandle.abort`. Never rejects. */
+  async abort(cause: Error): Promise<void> {
+    await this.#end(cause).catch(() => undefined);
+  }
+
+  /** Another session of the owner goes on with this upload: what is here is kept for it. Never rejects. */
+  takeOver(): Promise<void> {
+    return this.abort(new FsError("stale", `${this.#path}: the upload was continued in another session`));
+  }
+
+  /** Gives memory back if nothing came in for `idleMs`. */
+  async relieve(idleMs: number): Promise<void> {
+    const isIdle = (): boolean => this.isLive && this.#options.volume.clock.now() - this.#lastUsedMs >= idleMs;
+    if (this.#content.inMemory === 0 || !isIdle()) return;
+    await this.#enqueue(async () => {
+      if (isIdle()) await this.#content.relieve();
+    });
+  }
+
+  get #path(): string {
+    return this.#options.request.path;
+  }
+
+  /** Runs `work` after all calls made before. */
+  #enqueue<Result>(work: () => Promise<Result>): Promise<Result> {
+    const result = this.#queue.then(work);
+    this.#queue = result.then(
+      () => undefined,
+      () => undefined,
+    );
+    return result;
+  }
+
+  #run<Result>(work: () => Promise<Result>): Promise<Result> {
+    if (this.#ending) return Promise.reject(this.#fault ?? new FsError("stale", `${this.#path}: the file is closed`));
+    return this.#enqueue(async () => {
+      if (this.#fault) throw this.#fault;
+      try {
+        return await work();
+      } catch (error) {
+        throw toFsError(error, this.#path);
+      } finally {
+        this.#lastUsedMs = this.#options.volume.clock.now();
+      }
+    });
+  }
+
+  /** A failed change makes the whole upload unfit to be published. */
+  async #guard<Result>(work: () => Promise<Result>): Promise<Result> {
+    try {
+      return await work();
+    } catch (error) {
+      this.#fault ??= toFsError(error, this.#path);
+      throw this.#fault;
+    }
+  }
+
+  #write(offset: number, chunks: readonly Uint8Array[]): Promise<void> {
+    return this.#guard(() => this.#content.write(offset, chunks));
+  }
+
+  async #close(): Promise<void> {
+    this.#life.become("closing");
+    try {
+      if (this.#fault) throw this.#fault;
+      const ready = await this.#content.finish();
+      if (ready) await (this.#options.parks ? this.#park(ready) : this.#publish(ready));
+      else await this.#changeTimesOnly();
+    } catch (error) {
+      this.#fault = toFsError(error, this.#path);
+      await this.#keep(this.#fault);
+      throw this.#fault;
+    } finally {
+      await this.#ended();
+    }
+  }
+
+  async #publish(ready: ReadyContent): Promise<void> {
+    const { volume, request, key } = this.#options;
+    const replaced = typeof request.published === "object" ? request.published.size : (ready.base?.size ?? 0);
+    await volume.checkQuota(ready.size - replaced);
+    if (this.#content.record?.isOurs === false) throw new FsError("stale", `${this.#path}: the upload was continued in another session`);
+    const result = await ready.assembler.publish(ready.condition);
+    const wanted = this.#properties(ready.base);
+    const created = this.#content.record?.row.created;
+    this.#life.become("published");
+    await this.#content
+      .release()
+      .catch((error: unknown) => volume.log.warn({ err: error }, "files of a published upload could not be removed"));
+    await announce(volume, { key, path: request.path, result, given: this.#given ?? created ?? wanted, wanted });
+  }
+
+  async #park(ready: ReadyContent): Promise<void> {
+    const remains = await this.#content.park(ready);
+    await this.#content.record?.rest("parked", remains, { ...this.#initial, ...this.#times });
+    this.#life.become("parked");
+  }
+
+  /** Nothing was written: a published file that was only opened may still have got other times. */
+  async #changeTimesOnly(): Promise<void> {
+    const { volume, key, request, sources } = this.#options;
+    const published = await sources.published();
+    this.#life.become("discarded");
+    if (published === "absent" || (this.#times.mtime === undefined && this.#times.mode === undefined)) return;
+    const given = { ...(published.contentType !== undefined && { contentType: published.contentType }), metadata: published.metadata };
+    const wanted = { ...given, metadata: writeTimes(published.metadata, { mtime: this.#times.mtime, mode: this.#times.mode }) };
+    await announce(volume, { key, path: request.path, result: published, given, wanted });
+  }
+
+  #end(cause: Error): Promise<void> {
+    if (!this.#ending) {
+      this.#fault ??= cause instanceof FsError ? cause : new FsError("io", `${this.#path}: the upload was interrupted`, { cause });
+      this.#content.interrupt(this.#fault);
+      this.#ending = this.#enqueue(async () => {
+        await this.#keep(cause);
+        await this.#ended();
+      });
+    }
+    return this.#ending;
+  }
+
+  /** Keeps what was received for a resume. Never rejects. */
+  async #keep(cause: Error): Promise<void> {
+    const { log } = this.#options.volume;
+    try {
+      const remains = await this.#content.keep();
+      if (remains) {
+        await this.#content.record?.rest("dropped", remains, { ...this.#initial, ...this.#times });
+        log.info({ path: this.#path, bytes: remains.length, cause: cause.message }, "upload kept for resume");
+      }
+      this.#life.become(remains ? "dropped" : "discarded");
+    } catch (error) {
+      this.#life.become("discarded");
+      log.warn({ err: error, path: this.#path }, "an ended upload could not be cleaned up; the next sweep tries again");
+    }
+  }
+
+  async #ended(): Promise<void> {
+    this.#options.volume.memory.leave();
+    await this.#options.onEnd(this, this.#life.state);
+  }
+
+  #properties(base: ObjectInfo | undefined): ObjectProperties {
+    const row = this.#content.record?.row;
+    const before: TimesAndMode = {
+      ...(row?.mtime !== undefined && { mtime: row.mtime }),
+      ...(row?.mode !== undefined && { mode: row.mode }),
+    };
+    const times = base ? this.#times : { ...before, ...this.#initial, ...this.#times };
+    return propertiesOf(this.#options.volume, { key: this.#options.key, times, base });
+  }
+
+  /** What the store is told now, remembered to see later whether it still holds. */
+  #tell(base: ObjectInfo | undefined): ObjectProperties {
+    this.#given = this.#properties(base);
+    return this.#given;
+  }
+
+  #attributes(size: number): Attributes {
+    const base = this.#content.base;
+    const stored = base ? readTimes(base.metadata) : { mtime: undefined, mode: undefined };
+    const mtime = this.#times.mtime ?? this.#initial.mtime ?? Math.floor(this.#options.volume.clock.now() / 1000);
+    const mode = this.#times.mode ?? stored.mode ?? this.#initial.mode ?? DEFAULT_FILE_MODE;
+    return { type: "file", size, mode, uid: OWNER_ID, gid: OWNER_ID, mtime, atime: mtime };
+  }
+}
