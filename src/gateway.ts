@@ -10,7 +10,7 @@ import { ByteBudget } from "./byte-budget.ts";
 import type { GatewayConfig } from "./config/gateway-config.ts";
 import type { ListenAddress } from "./config/schema.ts";
 import { createCommands } from "./gateway/commands.ts";
-import { UserFiles } from "./gateway/user-files.ts";
+import { type FilesLease, UserFiles } from "./gateway/user-files.ts";
 import { formatAddress, isTaken } from "./gateway/listeners.ts";
 import { needsRestart, sessionsToEnd } from "./gateway/reload.ts";
 import { GatewaySessions } from "./gateway/session-handlers.ts";
@@ -206,16 +206,19 @@ export class Gateway {
     return user && { name, keys: user.keys, allowSha1Signatures: this.#config.server.allowSha1Signatures };
   }
 
-  async #filesOf(files: UserFiles, session: SessionInfo): ReturnType<UserFiles["fileSystem"]> {
+  async #filesOf(files: UserFiles, session: SessionInfo): Promise<FilesLease> {
     const user = this.#config.users.get(session.user);
     if (!user) throw new Error(`user ${session.user} is no longer configured`);
-    return files.fileSystem(user, session);
+    return files.lease(user, session);
   }
 
   #greeting({ user }: SessionInfo): string {
     const port = this.addresses[0]?.port ?? 22;
     const { motd } = this.#config.server;
-    const lines = [`You are logged in as ${user}. There is no shell here; sftp, scp and rsync are served.`, `  sftp -P ${port} ${user}@HOST`];
+    const lines = [
+      `You are logged in as ${user}. There is no shell here; sftp, scp and rsync are served.`,
+      `  sftp -P ${port} ${user}@HOST`,
+    ];
     return `${motd === undefined ? "" : `${motd.trimEnd()}\n`}${lines.join("\n")}\n`;
   }
 
@@ -228,7 +231,9 @@ export class Gateway {
     const parts = this.#parts;
     if (!parts) return;
     await parts.server.drain(this.#config.server.limits.drain);
-    await withinTime(parts.sessions.settled(), SETTLE_TIMEOUT_MS, () => this.#log.warn({ sessions: parts.sessions.runningCount }, "sessions did not end in time"));
+    await withinTime(parts.sessions.settled(), SETTLE_TIMEOUT_MS, () =>
+      this.#log.warn({ sessions: parts.sessions.runningCount }, "sessions did not end in time"),
+    );
     await parts.files.close();
     await parts.admin?.close();
   }

@@ -36,7 +36,7 @@ export interface UserConfig {
   readonly keys: readonly AuthorizedKey[];
   readonly readOnly: boolean;
   /** Bytes and files. */
-  readonly quota: UserValues["quota"];
+  readonly quota: { readonly bytes?: number; readonly files?: number } | undefined;
   /** Bytes per second. */
   readonly bandwidth: UserValues["bandwidth"];
   readonly shared: boolean;

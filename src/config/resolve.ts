@@ -178,7 +178,8 @@ async function resolveUser(name: string, values: ConfigValues, context: ResolveC
   const keys = await resolveKeys(name, user, context);
   const storage = wrong ? undefined : resolveStorage(name, user, values, context);
   if (!storage) return undefined;
-  const { region, readOnly, quota, bandwidth, shared } = user;
+  const { region, readOnly, bandwidth, shared } = user;
+  const quota = user.quota && quotaOf(user.quota);
   return Object.freeze({
     name,
     region,
@@ -190,6 +191,10 @@ async function resolveUser(name: string, values: ConfigValues, context: ResolveC
     shared,
     definedAt,
   });
+}
+
+function quotaOf({ bytes, files }: NonNullable<UserValues["quota"]>): NonNullable<UserConfig["quota"]> {
+  return Object.freeze({ ...(bytes === undefined ? {} : { bytes }), ...(files === undefined ? {} : { files }) });
 }
 
 /** The configuration of `values`; usable only if nothing was reported. */

@@ -235,10 +235,14 @@ const server = z
 const uploads = z
   .strictObject({
     temporaryNames: z
-      .array(nonEmpty.max(255))
+      .array(
+        z
+          .string()
+          .regex(/^(?=..)[^*/]{0,255}\*[^*/]{0,255}$/, { error: "write a name with one * for the final name, for example *.filepart" }),
+      )
       .max(64)
       .default(["*.filepart"])
-      .describe("Names (* and ?) under which clients upload before they rename; published only by the rename."),
+      .describe("Names under which clients upload before they rename, with one * for the final name; published only by the rename."),
     expiry: duration(60_000)
       .default(7 * DAY_MS)
       .describe("Unfinished uploads are discarded after this."),

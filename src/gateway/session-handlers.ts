@@ -10,6 +10,7 @@ import { serveSftp } from "../sftp/sftp-server.ts";
 import type { SessionInfo } from "../ssh/session-registry.ts";
 import type { SessionHandlers } from "../ssh/ssh-session.ts";
 import type { FileSystem } from "../vfs/file-system.ts";
+import type { FilesLease } from "./user-files.ts";
 
 const EXIT_FAILURE = 1;
 
@@ -19,7 +20,7 @@ export interface SessionHandlerOptions {
   readonly commands: CommandTable;
   readonly log: Logger;
   /** The files of a session's user; rejects if they cannot be had. */
-  readonly files: (session: SessionInfo) => Promise<FileSystem>;
+  readonly files: (session: SessionInfo) => Promise<FilesLease>;
   /** What a shell prints instead of a prompt. */
   readonly greeting: (session: SessionInfo) => string;
 }
@@ -45,7 +46,9 @@ export class GatewaySessions implements SessionHandlers {
 
   subsystem(name: string, channel: ByteChannel, session: SessionInfo): boolean {
     if (name !== "sftp") return false;
-    this.#run(channel, session, (fileSystem, log) => serveSftp(channel, fileSystem, { budget: this.#options.budget, log, user: session.user }));
+    this.#run(channel, session, (fileSystem, log) =>
+      serveSftp(channel, fileSystem, { budget: this.#options.budget, log, user: session.user }),
+    );
     return true;
   }
 
@@ -73,9 +76,9 @@ export class GatewaySessions implements SessionHandlers {
     log: Logger,
     serve: (fileSystem: FileSystem, log: Logger) => Promise<void>,
   ): Promise<void> {
-    let fileSystem: FileSystem;
+    let lease: FilesLease;
     try {
-      fileSystem = await this.#options.files(session);
+      lease = await this.#options.files(session);
     } catch (error) {
       log.error({ err: error }, "storage cannot be opened");
       channel.writeError(Buffer.from("your storage cannot be reached now; the operator's log has the reason\n"));
@@ -83,10 +86,12 @@ export class GatewaySessions implements SessionHandlers {
       return;
     }
     try {
-      await serve(fileSystem, log);
+      await serve(lease.fileSystem, log);
     } catch (error) {
       log.error({ err: error }, "session failed");
       channel.destroy("internal error");
+    } finally {
+      lease.release();
     }
   }
 }
