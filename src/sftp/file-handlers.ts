@@ -19,7 +19,7 @@ export async function open(session: Session, request: RequestOf<"open">): Promis
   const openedAtMs = session.nowMs();
   claimPlace(session);
   const handle = await ordered(session, writes ? "change" : "look", [canonicalPath], () =>
-    session.fs.open(path, flags, writes ? announced(request.attributes) : {}),
+    session.fs.open(path, flags, openAttributes(flags, request.attributes)),
   ).catch((error: unknown) => {
     session.handles.release();
     throw error;
@@ -52,7 +52,7 @@ export async function open(session: Session, request: RequestOf<"open">): Promis
 /** Claims a handle's place, and tells the log the first time a channel wants too many. Throws `io`. */
 export function claimPlace(session: Session): void {
   if (session.handles.claim()) return;
-  session.log.warn({ limit: session.maxHandles }, "too many open handles");
+  if (session.handles.refusals === 1) session.log.warn({ limit: session.maxHandles }, "too many open handles");
   throw new FsError("io", `too many open handles: at most ${session.maxHandles} at once, close some first`);
 }
 
@@ -189,11 +189,14 @@ function openFlags(pflags: number): OpenFlags {
   };
 }
 
-/** OPEN's attributes; a size of 0 announces nothing, since clients send it without meaning it. */
-function announced(attributes: AttributeChange): AttributeChange {
-  if (attributes.size !== 0) return attributes;
-  const { size: _, ...rest } = attributes;
-  return rest;
+/**
+ * OPEN's attributes as far as they mean anything: mode and the like where a file may be created (sshfs sends mode 0
+ * with every other OPEN), an announced size where it is written. A size of 0 announces nothing: clients send it unmeant.
+ */
+function openAttributes(flags: OpenFlags, attributes: AttributeChange): AttributeChange {
+  if (!flags.write) return {};
+  const { size, ...rest } = attributes;
+  return { ...(flags.create ? rest : {}), ...(size ? { size } : {}) };
 }
 
 /** A reader's size is fixed when it is opened. If it cannot be told, READs reserve what they ask for. */

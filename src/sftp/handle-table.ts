@@ -62,11 +62,17 @@ export class HandleTable {
   #serial = 0;
   /** Places promised to running OPENs, and handles being closed. */
   #claimed = 0;
+  #refusals = 0;
   #sealed = false;
 
   /** `limit` handles at most may be open, being opened or being closed. */
   constructor(limit: number) {
     this.#limit = limit;
+  }
+
+  /** How often `claim` found no place. */
+  get refusals(): number {
+    return this.#refusals;
   }
 
   /** True once no handle may be added: the channel is going away. */
@@ -76,7 +82,10 @@ export class HandleTable {
 
   /** Claims a place for a handle about to be opened; false if there is none. The caller owes `release` or `add`. */
   claim(): boolean {
-    if (this.#entries.size + this.#claimed >= this.#limit) return false;
+    if (this.#entries.size + this.#claimed >= this.#limit) {
+      this.#refusals++;
+      return false;
+    }
     this.#claimed++;
     return true;
   }

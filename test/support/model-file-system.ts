@@ -139,10 +139,10 @@ export class ModelFileSystem implements FileSystem {
     const old = node && !flags.truncate ? node.content.copy() : new Content();
     const draft: FileNode = { ...(node ?? { type: "file", ...this.#meta(0o644) }), content: old };
     const { size: announced, ...meta } = attributes;
-    applyChange(draft, full, meta);
+    if (!node) applyChange(draft, full, meta);
     this.#drafts.set(full, [...(this.#drafts.get(full) ?? []), draft]);
     this.#dropped.delete(full);
-    return new ModelHandle(this, full, draft, flags, announced, meta.mtime !== undefined);
+    return new ModelHandle(this, full, draft, flags, announced, !node && meta.mtime !== undefined);
   }
 
   /** For the handles: ends a writer, publishing its draft or keeping it as dropped. */
