@@ -137,7 +137,7 @@ function applyOption(options: KeyOptions, name: string, value: string | undefine
     }
   }
   throw new KeyFormatError(
-    `the key option ${quoted(name)} is not supported; supported are from=, expiry-time=, restrict, no-…, verify-required, cert-authority and principals=`,
+    `the key option ${quoted(name)} is not supported; supported are from=, expiry-time=, restrict, no-…, verify-required, cert-authority and principals=; without options a line is: ssh-ed25519 AAAA… comment`,
   );
 }
 

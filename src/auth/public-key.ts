@@ -89,7 +89,8 @@ export function parsePublicKey(blob: Uint8Array): PublicKey {
   } catch (error) {
     if (error instanceof KeyFormatError) throw error;
     const cause = { cause: error };
-    if (error instanceof ProtocolError) throw new KeyFormatError("the key is cut off; copy the whole line of the .pub file again", cause);
+    if (error instanceof ProtocolError)
+      throw new KeyFormatError("the key is cut off or wrapped; copy the whole line of the .pub file again", cause);
     throw new KeyFormatError("the numbers in the key are not a valid key; copy it again", cause);
   }
 }

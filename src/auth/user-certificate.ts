@@ -63,6 +63,7 @@ export function parseUserCertificate(blob: Uint8Array, algorithm: string): UserC
   const authority = Buffer.from(reader.string());
   const signed = Buffer.from(blob.subarray(0, reader.position));
   const signature = Buffer.from(reader.string());
+  const authorityAlgorithm = new WireReader(signature).string().toString("latin1");
   if (reader.remaining > 0) throw new ProtocolError("bytes after the certificate");
 
   const check = (context: CertificateContext): string | undefined => {
@@ -72,14 +73,15 @@ export function parseUserCertificate(blob: Uint8Array, algorithm: string): UserC
     if (!principals.some((principal) => context.names.includes(principal))) return "the certificate is for other users";
     const problem = checkCritical(critical, context.address);
     if (problem) return problem;
-    return authoritySigned(context.authority, signature, signed) ? undefined : "the authority did not sign the certificate";
+    return authoritySigned(context.authority, authorityAlgorithm, signature, signed)
+      ? undefined
+      : "the authority did not sign the certificate";
   };
   const subject: PublicKey = { type, blob: Buffer.from(blob), ...fields };
   return { subject, signatureAlgorithm, authority, keyId, serial, verifyRequired: critical.has("verify-required"), check };
 }
 
-function authoritySigned(authority: PublicKey, signature: Buffer, signed: Buffer): boolean {
-  const algorithm = new WireReader(signature).string().toString("latin1");
+function authoritySigned(authority: PublicKey, algorithm: string, signature: Buffer, signed: Buffer): boolean {
   const policy = { allowSha1: false, requireTouch: false, requireVerification: false };
   return algorithmFitsType(algorithm, authority.type) && verifySignature(authority, algorithm, signature, signed, policy);
 }

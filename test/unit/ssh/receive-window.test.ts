@@ -1,0 +1,92 @@
+/** Credit of a channel: only for what was consumed, early, growing with the path, small while memory is short. */
+import { describe, expect, it } from "vitest";
+import { ByteBudget } from "../../../src/byte-budget.ts";
+import { ProtocolError } from "../../../src/errors.ts";
+import { INITIAL_WINDOW, MAX_WINDOW, MIN_WINDOW, ReceiveWindow } from "../../../src/ssh/receive-window.ts";
+
+const MIB = 1024 * 1024;
+
+function setUp(limit = 256 * MIB) {
+  const budget = new ByteBudget(limit);
+  const clock = { ms: 0 };
+  return { budget, clock, window: new ReceiveWindow(budget, () => clock.ms) };
+}
+
+describe("credit", () => {
+  it("comes back only for what was consumed, before half the window is used", () => {
+    const { window, budget } = setUp();
+    window.received(INITIAL_WINDOW / 4);
+    expect(budget.used).toBe(INITIAL_WINDOW / 4);
+    expect(window.consumed(INITIAL_WINDOW / 4)).toBe(INITIAL_WINDOW / 4);
+    expect(budget.used).toBe(0);
+  });
+
+  it("is not given in crumbs", () => {
+    const { window } = setUp();
+    window.received(1000);
+    expect(window.consumed(1000)).toBe(0);
+  });
+
+  it("is never more than one window in all", () => {
+    const { window } = setUp();
+    window.received(INITIAL_WINDOW);
+    expect(() => window.received(1)).toThrow(ProtocolError);
+    expect(window.consumed(10)).toBe(10); // the sender is stopped: every byte counts
+    window.received(10);
+    expect(() => window.received(1)).toThrow(ProtocolError);
+  });
+
+  it("survives a receiver that says too much, and gives all back at the end", () => {
+    const { window, budget } = setUp();
+    window.received(5000);
+    window.consumed(1_000_000);
+    expect(budget.used).toBe(0);
+    window.received(7000);
+    window.close();
+    expect(budget.used).toBe(0);
+  });
+});
+
+describe("under pressure", () => {
+  it("opens small and shrinks, but never stops a receiver that goes on", () => {
+    const { window, budget } = setUp();
+    budget.force(budget.limit);
+    expect(new ReceiveWindow(budget).initial).toBe(MIN_WINDOW);
+    window.received(INITIAL_WINDOW);
+    expect(window.consumed(INITIAL_WINDOW - MIN_WINDOW)).toBe(0);
+    expect(window.consumed(MIN_WINDOW)).toBe(MIN_WINDOW);
+  });
+});
+
+describe("growth", () => {
+  /** One round trip in which `bytes` arrive and are consumed at once. */
+  function roundTrip({ window, clock }: ReturnType<typeof setUp>, bytes: number): void {
+    clock.ms += 100;
+    window.received(bytes / 2);
+    window.consumed(bytes / 2);
+    const probing = window.wantsProbe();
+    clock.ms += 100;
+    window.received(bytes / 2);
+    window.consumed(bytes / 2);
+    if (probing) window.probed();
+  }
+
+  it("follows the bandwidth-delay product up to the largest window", () => {
+    const path = setUp();
+    for (let turn = 0; turn < 20; turn++) roundTrip(path, path.window.target);
+    expect(path.window.target).toBe(MAX_WINDOW);
+  });
+
+  it("does not happen on a short path", () => {
+    const path = setUp();
+    for (let turn = 0; turn < 20; turn++) roundTrip(path, INITIAL_WINDOW / 4);
+    expect(path.window.target).toBe(INITIAL_WINDOW);
+  });
+
+  it("does not happen while memory is short", () => {
+    const path = setUp();
+    path.budget.force(path.budget.limit / 2);
+    for (let turn = 0; turn < 20; turn++) roundTrip(path, path.window.target);
+    expect(path.window.target).toBe(INITIAL_WINDOW);
+  });
+});
