@@ -9,7 +9,7 @@ import type { ListEntry, ObjectInfo } from "../objectstore/objectstore.ts";
 import { toFsError } from "./store-fault.ts";
 import { isWhole, type Known, PARENT_TRUST_MS, type SeenObject, STAT_TRUST_MS } from "./tree-cache.ts";
 import { directoryKey, parentOf, type Target } from "./view.ts";
-import { isFolderMark, type Volume } from "./volume.ts";
+import { isDirectoryStandIn, isFolderMark, type Volume } from "./volume.ts";
 
 /** Children learned along with a directory. */
 const PEEK_SIZE = 100;
@@ -31,9 +31,9 @@ const streaks = new WeakMap<Volume, Map<string, { lastMs: number; largeUntilMs: 
 export async function lookupFile(target: Target): Promise<Known> {
   const { volume } = target.view;
   volume.noticeForeignChanges();
+  if (volume.isAlwaysDirectory(target.key)) return { kind: "directory", marker: undefined };
   const known = volume.tree.lookup(target.key, STAT_TRUST_MS);
   if (known) return known;
-  if (volume.isAlwaysDirectory(target.key)) return { kind: "directory", marker: undefined };
   try {
     const info = await head(volume, target.key);
     return volume.tree.lookup(target.key, STAT_TRUST_MS) ?? { kind: "file", object: info };
@@ -47,6 +47,7 @@ export async function lookupFile(target: Target): Promise<Known> {
 export async function lookupForCreation(target: Target): Promise<Known> {
   const { volume } = target.view;
   volume.noticeForeignChanges();
+  if (volume.isAlwaysDirectory(target.key)) return { kind: "directory", marker: undefined };
   return volume.tree.wasMissing(target.key, STAT_TRUST_MS) ? { kind: "absent" } : lookup(target);
 }
 
@@ -63,9 +64,9 @@ export async function requireParent(target: Target): Promise<void> {
 export async function lookup(target: Target, maxAgeMs: number = STAT_TRUST_MS): Promise<Known> {
   const { volume } = target.view;
   volume.noticeForeignChanges();
+  if (volume.isAlwaysDirectory(target.key)) return { kind: "directory", marker: undefined };
   const known = volume.tree.lookup(target.key, maxAgeMs);
   if (known) return known;
-  if (volume.isAlwaysDirectory(target.key)) return { kind: "directory", marker: undefined };
   try {
     return (await lookInParent(target)) ?? (await ask(target));
   } catch (error) {
@@ -123,9 +124,12 @@ async function ask(target: Target): Promise<Known> {
     if (info && info.size > 0) volume.reportOnce(target.key, "a file and a directory have one name; the file is hidden");
     return { kind: "directory", marker: volume.tree.directory(directoryKey(target), STAT_TRUST_MS)?.marker || undefined };
   }
-  const found = volume.tree.lookup(target.key, STAT_TRUST_MS);
-  if (found && found.kind !== "absent") return found;
-  if (info && !isFolderMark(info)) return { kind: "file", object: info };
+  if (info && isDirectoryStandIn(info)) {
+    // The LIST beside it has just unlearned the directory.
+    volume.learn(info, volume.tree.tick());
+    return { kind: "directory", marker: info };
+  }
+  if (info && !isFolderMark(info)) return volume.tree.lookup(target.key, STAT_TRUST_MS) ?? { kind: "file", object: info };
   volume.tree.learnNoFile(target.key, tick);
   noteMiss(target);
   return { kind: "absent" };
@@ -206,7 +210,9 @@ export function learnPage(volume: Volume, { key, entries, complete, tick, isLate
   if (!isLaterPage) volume.tree.learnDirectory(key, first === undefined ? undefined : marker, tick);
   for (const entry of entries) {
     if (entry.kind === "prefix") volume.tree.learnDirectory(entry.prefix, undefined, tick);
-    else if (entry.key !== key && !isFolderMark(entry) && !isStandIn(volume, entry)) volume.tree.learnFile(entry.key, entry, tick);
+    else if (entry.key === key || isFolderMark(entry)) continue;
+    else if (isStandIn(volume, entry)) volume.tree.learnDirectory(`${entry.key}/`, entry, tick);
+    else volume.tree.learnFile(entry.key, entry, tick);
   }
   if (complete) volume.tree.learnWhole(key, tick);
 }

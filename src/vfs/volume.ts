@@ -192,7 +192,7 @@ export class Volume {
 }
 
 /** Old s3fs and others: an empty object with a directory's content type and no trailing slash. */
-function isDirectoryStandIn({ key, size, contentType }: ObjectInfo): boolean {
+export function isDirectoryStandIn({ key, size, contentType }: ObjectInfo): boolean {
   return size === 0 && !key.endsWith("/") && contentType?.startsWith("application/x-directory") === true;
 }
 
