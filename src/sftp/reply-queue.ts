@@ -78,15 +78,25 @@ export class ReplyQueue {
     return this.#channel.drained(limit);
   }
 
-  /** Reserves `bytes` of the budget for a READ about to start, waiting in line for them. Rejects when the channel closes. */
-  reserve(bytes: number): Promise<void> | undefined {
-    if (this.#budget.tryTake(bytes)) {
-      this.#reserved += bytes;
-      return undefined;
+  /**
+   * Reserves `bytes` of the budget for a request about to start. False if the budget is spent, unless this channel holds
+   * nothing of it: then it goes over the limit, so that each channel gets on with one request at a time and no circle of
+   * channels that wait for each other's bytes can form. (Answering with fewer bytes instead is no way out: sshfs takes a
+   * short answer for the end of the file.)
+   */
+  reserve(bytes: number): boolean {
+    if (!this.#budget.tryTake(bytes)) {
+      if (this.#reserved > 0 || this.#ledger > 0) return false;
+      this.#budget.force(bytes);
     }
-    return this.#budget.take(bytes, this.#channel.closed).then(() => {
-      this.#reserved += bytes;
-    });
+    this.#reserved += bytes;
+    return true;
+  }
+
+  /** Resolves when the peer took all data; undefined if there are none but those of running requests. */
+  settled(): Promise<void> | undefined {
+    this.flush();
+    return this.#settling;
   }
 
   /** Gives a reservation back whose READ failed or met the end of the file. */

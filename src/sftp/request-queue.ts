@@ -51,7 +51,7 @@ export class RequestQueue {
   #broken = false;
   #running = 0;
   #stalled: Stalled | undefined;
-  /** The pump waits for the channel, the budget or a running request; it goes on by itself. */
+  /** The pump waits for room in the channel or the budget; it goes on by itself. */
   #waiting = false;
   /** Counts the waits, so that a wait that is over cannot end a later one. */
   #waits = 0;
@@ -187,19 +187,13 @@ export class RequestQueue {
       this.#waitFor(this.#replies.roomFor(bytes));
       return;
     }
-    const granted = bytes > 0 ? this.#replies.reserve(bytes) : undefined;
-    if (!isWrite) this.#consumed += windowBytes;
-    if (!granted) {
-      void this.#run(request, bytes, isWrite ? windowBytes : 0);
+    if (bytes > 0 && !this.#replies.reserve(bytes)) {
+      this.#stalled = next;
+      this.#waitFor(this.#replies.settled());
       return;
     }
-    // The budget is spent: nothing is started before this request, so that all stay in order.
-    this.#waitFor(
-      granted.then(
-        () => void this.#run(request, bytes, 0),
-        () => undefined,
-      ),
-    );
+    if (!isWrite) this.#consumed += windowBytes;
+    void this.#run(request, bytes, isWrite ? windowBytes : 0);
   }
 
   /** Stops the pump until `event`; without one, until a request finishes. */

@@ -167,7 +167,7 @@ class FuzzSession {
   #packet(): Buffer {
     const random = this.#random;
     const bytes = random.chance(0.7) ? this.#valid() : this.#edited(this.#valid());
-    if (random.chance(0.0002)) return Buffer.concat([u32(random.pick([0, 1, 3, 262_145, 2 ** 31, 2 ** 32 - 1])), bytes]);
+    if (random.chance(0.0002)) return Buffer.concat([u32(random.pick([0, 1, 3, 263_169, 2 ** 31, 2 ** 32 - 1])), bytes]);
     const isFramed = bytes.length >= 9 && bytes.readUInt32BE(0) === bytes.length - 4;
     if (isFramed && bytes[4] !== 1) {
       const id = bytes.readUInt32BE(5);

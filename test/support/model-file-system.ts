@@ -17,6 +17,8 @@ import type {
   WalkEntry,
 } from "../../src/vfs/file-system.ts";
 import { Content } from "./model-content.ts";
+import { ModelHandle } from "./model-file-handle.ts";
+import { applyChange, attributesOf, type DirectoryNode, type FileNode, type Meta, type Node, notFound } from "./model-nodes.ts";
 
 /** What the model can be told. */
 export interface ModelOptions {
@@ -36,27 +38,6 @@ export interface ModelOptions {
    */
   readonly before?: (operation: string, path: string) => Promise<void> | void;
 }
-
-interface Meta {
-  mode: number;
-  uid: number;
-  gid: number;
-  mtime: number;
-  atime: number;
-}
-interface FileNode extends Meta {
-  readonly type: "file";
-  content: Content;
-}
-interface DirectoryNode extends Meta {
-  readonly type: "directory";
-  readonly children: Map<string, Node>;
-}
-interface LinkNode extends Meta {
-  readonly type: "symlink";
-  readonly target: string;
-}
-type Node = FileNode | DirectoryNode | LinkNode;
 
 const byUtf8 = (a: string, b: string): number => Buffer.compare(Buffer.from(a), Buffer.from(b));
 const parentOf = (path: string): string => path.slice(0, Math.max(path.lastIndexOf("/"), 1));
@@ -352,145 +333,4 @@ export class ModelFileSystem implements FileSystem {
       .sort(byUtf8)
       .map((name) => ({ name, attributes: attributesOf(this.#visible(prefix + name) ?? notFound(prefix + name)) }));
   }
-}
-
-/** An open file of the model. Writers change their own draft only; readers keep the version they opened. */
-class ModelHandle implements FileHandle {
-  readonly #fs: ModelFileSystem;
-  readonly #path: string;
-  readonly #node: FileNode;
-  readonly #flags: OpenFlags;
-  readonly #announced: number | undefined;
-  readonly #content: Content;
-  #timeSet: boolean;
-  #state: "open" | "closed" | "aborted" = "open";
-  #end: Promise<void> | undefined;
-  /** The last change; later calls wait for it. */
-  #tail: Promise<unknown> = Promise.resolve();
-
-  constructor(fs: ModelFileSystem, path: string, node: FileNode, flags: OpenFlags, announced: number | undefined, timeSet = false) {
-    this.#fs = fs;
-    this.#path = path;
-    this.#node = node;
-    this.#flags = flags;
-    this.#announced = announced;
-    this.#timeSet = timeSet;
-    this.#content = flags.write ? node.content : node.content.copy();
-  }
-
-  async read(offset: number, length: number): Promise<readonly Uint8Array[]> {
-    this.#check();
-    if (this.#flags.write && !this.#flags.read) throw new FsError("permission-denied", `${this.#path}: not open for reading`);
-    await this.#tail;
-    await this.#fs.hook("read", this.#path);
-    const bytes = this.#content.read(offset, length);
-    return bytes.length > 0 ? [bytes] : [];
-  }
-
-  write(offset: number, chunks: readonly Uint8Array[]): Promise<void> {
-    return this.#change("write", () => {
-      let position = this.#flags.append ? this.#content.size : offset;
-      for (const chunk of chunks) {
-        this.#content.write(position, chunk);
-        position += chunk.length;
-      }
-    });
-  }
-
-  async copyFrom(source: FileHandle, sourceOffset: number, length: number, offset: number): Promise<number> {
-    const size = (await source.stat()).size;
-    const wanted = Math.max(0, length === 0 ? size - sourceOffset : Math.min(length, size - sourceOffset));
-    const chunks = await source.read(sourceOffset, wanted);
-    await this.write(offset, chunks);
-    return chunks.reduce((sum, chunk) => sum + chunk.length, 0);
-  }
-
-  async stat(): Promise<Attributes> {
-    this.#check();
-    await this.#tail;
-    await this.#fs.hook("fstat", this.#path);
-    return { ...attributesOf(this.#node), size: this.#content.size };
-  }
-
-  setstat(change: AttributeChange): Promise<void> {
-    return this.#change("fsetstat", () => {
-      applyChange(this.#node, this.#path, change);
-      if (change.mtime !== undefined) this.#timeSet = true;
-    });
-  }
-
-  async sync(): Promise<void> {
-    this.#check();
-    await this.#tail;
-    await this.#fs.hook("fsync", this.#path);
-  }
-
-  close(): Promise<void> {
-    this.#end ??= this.#finish("closed");
-    return this.#end;
-  }
-
-  abort(_cause: Error): Promise<void> {
-    this.#end ??= this.#finish("aborted");
-    return this.#end;
-  }
-
-  async #finish(state: "closed" | "aborted"): Promise<void> {
-    this.#state = state;
-    this.#fs.openHandles--;
-    await this.#tail;
-    try {
-      await this.#fs.hook(state === "closed" ? "close" : "abort", this.#path);
-      const whole = this.#announced === undefined || this.#announced === this.#content.size;
-      if (state === "closed" && this.#flags.write && !whole) {
-        throw new FsError("io", `${this.#path}: ${this.#content.size} of ${this.#announced} announced bytes arrived`);
-      }
-      if (!this.#timeSet) this.#node.mtime = this.#flags.write ? this.#fs.now() : this.#node.mtime;
-      if (this.#flags.write) this.#fs.settle(this.#path, this.#node, state === "closed" ? "publish" : "drop");
-    } catch (error) {
-      if (this.#flags.write) this.#fs.settle(this.#path, this.#node, "drop");
-      throw error;
-    }
-  }
-
-  #change(operation: string, apply: () => void): Promise<void> {
-    if (this.#state === "open" && !this.#flags.write) {
-      return Promise.reject(new FsError("permission-denied", `${this.#path}: not open for writing`));
-    }
-    const before = this.#tail;
-    const done = (async () => {
-      this.#check();
-      await before;
-      await this.#fs.hook(operation, this.#path);
-      apply();
-    })();
-    this.#tail = done.catch(() => undefined);
-    return done;
-  }
-
-  #check(): void {
-    if (this.#state !== "open") throw new FsError("invalid-argument", `${this.#path}: handle is ${this.#state}`);
-  }
-}
-
-function notFound(path: string): never {
-  throw new FsError("not-found", `${path}: no such file or directory`);
-}
-
-function attributesOf(node: Node): Attributes {
-  const { type, mode, uid, gid, mtime, atime } = node;
-  const size = node.type === "file" ? node.content.size : node.type === "symlink" ? Buffer.byteLength(node.target) : 0;
-  return { type, size, mode, uid, gid, mtime, atime };
-}
-
-function applyChange(node: Node, path: string, change: AttributeChange): void {
-  if (change.size !== undefined) {
-    if (node.type !== "file") throw new FsError("is-a-directory", `${path}: is a directory`);
-    node.content.truncate(change.size);
-  }
-  if (change.mode !== undefined) node.mode = change.mode & 0o7777;
-  if (change.uid !== undefined) node.uid = change.uid;
-  if (change.gid !== undefined) node.gid = change.gid;
-  if (change.mtime !== undefined) node.mtime = change.mtime;
-  if (change.atime !== undefined) node.atime = change.atime;
 }

@@ -255,21 +255,39 @@ describe("floods stay bounded", () => {
     expect(session.far.unconsumed).toBe(0);
   });
 
-  it("one channel that waits for a spent budget does not stop another's other requests", async () => {
+  it("with the budget spent, each channel gets one READ at a time and the rest waits", async () => {
     const budget = new ByteBudget(MiB);
     const session = await connect({ sftp: { budget } });
     const other = await connect({ sftp: { budget } });
-    session.fs.put("/f", Buffer.alloc(300_000));
+    session.fs.put("/f", Buffer.alloc(8 * 261120));
     budget.force(MiB);
+    let most = 0;
+    const sample = setInterval(() => {
+      most = Math.max(most, budget.used);
+    }, 0);
     const handle = await session.client.open("/f", R);
-    const read = session.client.read(handle, 0, 261120);
-    await turns();
-    expect(session.client.replies.filter(({ type }) => type === 103)).toHaveLength(0);
+    const reads = Array.from({ length: 8 }, (_, i) => session.client.read(handle, i * 261120, 261120));
     await isAlive(other);
-    budget.release(MiB);
-    expect(await read).toHaveLength(261120);
+    expect((await Promise.all(reads)).every((data) => data?.length === 261120)).toBe(true);
+    clearInterval(sample);
     await turns();
-    expect(budget.used).toBe(0);
+    expect(most).toBeLessThanOrEqual(MiB + 261120);
+    expect(budget.used).toBe(MiB);
+  });
+
+  it("with the budget spent and the answers unread, a channel holds one answer", async () => {
+    const budget = new ByteBudget(MiB);
+    const { client, fs, near, done } = await connect({ sftp: { budget }, channel: { windowBytes: 64 * 1024 } });
+    fs.put("/f", Buffer.alloc(8 * 261120));
+    budget.force(MiB);
+    const handle = await client.open("/f", R);
+    client.stopReading();
+    for (let i = 0; i < 50; i++) client.raw(packet(5, u32(100 + i), str(handle), u64(i), u32(261120)));
+    await turns(50);
+    expect(budget.used).toBeLessThanOrEqual(MiB + 261120);
+    near.destroy("attacker left");
+    await done;
+    expect(budget.used).toBe(MiB);
   });
 
   it("ten thousand requests in one go leave other channels their turns", async () => {
