@@ -1,0 +1,72 @@
+/**
+ * `--backup`: what is replaced or deleted at the destination is kept under another name (rsync backup.c): beside it
+ * with a suffix, or below `--backup-dir`. Knows no wire.
+ */
+import { FsError } from "../errors.ts";
+import type { Destination } from "./destination.ts";
+import { absolutePath, joinPath, parentName, toText } from "./names.ts";
+import type { Run } from "./run.ts";
+
+/** See the head of this file. */
+export class Backups {
+  readonly #run: Run;
+  readonly #destination: Destination;
+  readonly #suffix: string;
+  readonly #directory: string | undefined;
+  readonly #made = new Set<string>();
+
+  constructor(run: Run, destination: Destination) {
+    const { backupDir, suffix } = run.options;
+    this.#run = run;
+    this.#destination = destination;
+    this.#suffix = suffix ?? "~";
+    if (backupDir === undefined) return;
+    this.#directory = backupDir.startsWith("/") ? absolutePath(backupDir) : absolutePath(joinPath(destination.root, backupDir));
+  }
+
+  /** The path a file is kept under; undefined for what is a backup itself. */
+  #target(path: string, name: string): string | undefined {
+    if (this.#directory === undefined) return name.endsWith(this.#suffix) ? undefined : path + this.#suffix;
+    const text = this.#destination.single === undefined ? toText(name) : path.slice(path.lastIndexOf("/") + 1);
+    return text === undefined ? undefined : joinPath(this.#directory, text) + this.#suffix;
+  }
+
+  /** Copies the file that is about to be replaced. Rejects with `FsError`: then it must not be replaced. */
+  async copy(path: string, name: string): Promise<void> {
+    const target = this.#target(path, name);
+    if (target === undefined) return;
+    const { fileSystem } = this.#run;
+    const { mtime } = await fileSystem.stat(path);
+    await this.#makeParents(target);
+    await fileSystem.copy(path, target);
+    if ((await fileSystem.stat(target)).mtime !== mtime) await fileSystem.setstat(target, { mtime });
+    this.#say(path, target);
+  }
+
+  /** Moves a file that is about to be deleted. False if it is a backup itself and may just go. */
+  async move(path: string, name: string): Promise<boolean> {
+    const target = this.#target(path, name);
+    if (target === undefined) return false;
+    await this.#makeParents(target);
+    await this.#run.fileSystem.rename(path, target, { replace: true });
+    this.#say(path, target);
+    return true;
+  }
+
+  #say(path: string, target: string): void {
+    if (this.#run.options.verbose > 1) this.#run.info(`backed up ${path} to ${target}`);
+  }
+
+  async #makeParents(target: string): Promise<void> {
+    if (this.#directory === undefined) return;
+    const parent = parentName(target) || "/";
+    if (parent === "/" || this.#made.has(parent)) return;
+    await this.#makeParents(parent);
+    try {
+      await this.#run.fileSystem.mkdir(parent);
+    } catch (error) {
+      if (!(error instanceof FsError && error.code === "exists")) throw error;
+    }
+    this.#made.add(parent);
+  }
+}

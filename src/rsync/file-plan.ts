@@ -1,0 +1,222 @@
+/**
+ * What the generator does about one regular file (rsync generator.c `recv_generator`): nothing, a report, a local
+ * change, or a request with or without sums of what is there. Knows no wire format.
+ */
+import { FsError } from "../errors.ts";
+import type { AlternateBases } from "./alternate-bases.ts";
+import { BlockSums } from "./block-sums.ts";
+import { makeWay } from "./deletion.ts";
+import type { Existing } from "./destination-index.ts";
+import { type Item, ItemFlag } from "./item.ts";
+import { isUnchanged, timesDiffer } from "./quick-check.ts";
+import type { Run } from "./run.ts";
+import { NO_SUMS, type SumHeader, sumHeaderFor } from "./sums.ts";
+import type { Basis, Upload } from "./upload.ts";
+
+/** What is to be done about a file. */
+export type Plan =
+  /** Everything happened already, or happens in `act`; then `item` is reported. */
+  | { readonly kind: "local"; readonly act?: (() => void) | undefined; readonly item?: Item | undefined }
+  | {
+      readonly kind: "transfer";
+      readonly item: Item;
+      readonly sums: SumHeader;
+      readonly blockSums?: Uint8Array | undefined;
+      readonly basis?: Basis | undefined;
+    };
+
+/** See the head of this file. */
+export class FilePlanner {
+  readonly #upload: Upload;
+  readonly #run: Run;
+  readonly #alternates: AlternateBases | undefined;
+  readonly #blockSums: BlockSums;
+
+  constructor(upload: Upload, alternates: AlternateBases | undefined) {
+    this.#upload = upload;
+    this.#run = upload.run;
+    this.#alternates = alternates;
+    this.#blockSums = new BlockSums(upload.run);
+  }
+
+  /** Decides; at once where a listing told enough. May reject with `FsError`. */
+  plan(position: number, path: string): Plan | undefined | Promise<Plan | undefined> {
+    const { list, index } = this.#upload;
+    const { options } = this.#run;
+    const size = list.size(position);
+    if (options.maxSize !== undefined && size > options.maxSize) return this.#skipped(position, "is over max-size");
+    if (options.minSize !== undefined && size < options.minSize) return this.#skipped(position, "is under min-size");
+    const existing = index.existing(position);
+    if (existing instanceof Promise) return existing.then((found) => this.#compare(position, path, found));
+    return this.#compare(position, path, existing);
+  }
+
+  #skipped(position: number, why: string): Plan | undefined {
+    if (this.#run.options.verbose < 2) return undefined;
+    return { kind: "local", act: () => this.#run.info(`${this.#upload.list.name(position)} ${why}`) };
+  }
+
+  #compare(position: number, path: string, existing: Existing | undefined): Plan | undefined | Promise<Plan | undefined> {
+    const { options } = this.#run;
+    if (!existing) {
+      if (options.existing) return this.#skipped(position, "does not exist at the destination");
+      return this.#alternates ? this.#withAlternates(position, path, this.#alternates) : this.#wholeFile(ItemFlag.isNew);
+    }
+    if (existing.type !== "file") return this.#inTheWay(position, path);
+    if (options.ignoreExisting) return this.#skipped(position, "exists");
+    if (this.#needsExact(position, existing)) {
+      return this.#upload.index.exact(position).then((exact) => {
+        if (!exact || exact.type !== "file") return this.#compare(position, path, exact);
+        return this.#settle(position, path, exact);
+      });
+    }
+    return this.#settle(position, path, existing);
+  }
+
+  /** A listing may give another time than the file has: before that costs a transfer the file itself is asked. */
+  #needsExact(position: number, existing: Existing): boolean {
+    const { list } = this.#upload;
+    const { options } = this.#run;
+    if (!existing.listed || !timesDiffer(this.#run, list.mtime(position), existing.mtime)) return false;
+    if (options.update) return true;
+    return existing.size === list.size(position) && !options.ignoreTimes && (options.times || !options.sizeOnly);
+  }
+
+  #settle(position: number, path: string, existing: Existing): Plan | undefined | Promise<Plan | undefined> {
+    const { list } = this.#upload;
+    const { options } = this.#run;
+    if (options.update && existing.mtime - list.mtime(position) > options.modifyWindow) return this.#skipped(position, "is newer");
+    const unchanged = isUnchanged(this.#run, list, position, existing, path);
+    if (typeof unchanged !== "boolean") return unchanged.then((same) => this.#conclude(position, path, existing, same));
+    return this.#conclude(position, path, existing, unchanged);
+  }
+
+  #conclude(position: number, path: string, existing: Existing, unchanged: boolean): Plan | undefined | Promise<Plan | undefined> {
+    const { list } = this.#upload;
+    const { options } = this.#run;
+    const time = options.times && timesDiffer(this.#run, list.mtime(position), existing.mtime);
+    if (unchanged) return this.#keep(position, path, time);
+    if (options.append !== "no" && existing.size >= list.size(position)) return undefined;
+    const flags =
+      (existing.size === list.size(position) ? 0 : ItemFlag.reportSize) |
+      (time || !options.times ? ItemFlag.reportTime : 0) |
+      (options.checksum ? ItemFlag.reportChange : 0);
+    this.#upload.replaces[position] = 1;
+    return this.#changed(position, flags, path, existing);
+  }
+
+  /** The content stays; its time is set if that is all that differs. */
+  #keep(position: number, path: string, time: boolean): Plan | undefined | Promise<Plan | undefined> {
+    const { options } = this.#run;
+    const confirm = options.removeSourceFiles && !options.dryRun ? () => this.#upload.confirm(position) : undefined;
+    const reports = time || this.#reportsUnchanged;
+    const item = reports ? { flags: time ? ItemFlag.reportTime : 0 } : undefined;
+    const plan: Plan | undefined = confirm || item ? { kind: "local", act: confirm, item } : undefined;
+    if (!time || options.dryRun) return plan;
+    return this.#setTime(position, path).then(() => plan);
+  }
+
+  get #reportsUnchanged(): boolean {
+    return this.#run.options.reportUnchanged || this.#run.options.verbose > 1;
+  }
+
+  async #setTime(position: number, path: string): Promise<void> {
+    try {
+      await this.#run.fileSystem.setstat(path, { mtime: this.#upload.list.mtime(position) });
+    } catch (error) {
+      this.#run.failure("generator", "failed to set times on", path, error);
+    }
+  }
+
+  /** The file is there and differs: all of it, its continuation, or what differs. */
+  #changed(position: number, flags: number, path: string, existing: Existing): Plan | Promise<Plan> {
+    const { options } = this.#run;
+    const { size } = existing;
+    if (options.dryRun || size === 0) return this.#wholeFile(flags);
+    if (options.append === "append") return this.#continued(flags, path, size);
+    if (options.append === "verify")
+      return this.#readable(path).then((ok) => (ok ? this.#continued(flags, path, size) : this.#wholeFile(flags)));
+    if (!this.#blockSums.worthwhile(size, this.#upload.list.size(position))) return this.#wholeFile(flags);
+    return this.#delta(flags, path);
+  }
+
+  #continued(flags: number, path: string, size: number): Plan {
+    const sums = sumHeaderFor(size, this.#run.protocol, this.#run.options.blockSize);
+    return { kind: "transfer", item: { flags: flags | ItemFlag.transfer }, sums, basis: { path, appendTo: size } };
+  }
+
+  /** An upload that was interrupted can be continued, but not everywhere be read. */
+  async #readable(path: string): Promise<boolean> {
+    try {
+      const handle = await this.#run.fileSystem.open(path, { read: true });
+      try {
+        return (await handle.read(0, 1)).length > 0;
+      } finally {
+        await handle.close();
+      }
+    } catch (error) {
+      if (error instanceof FsError) return false;
+      throw error;
+    }
+  }
+
+  async #delta(flags: number, path: string, basisType?: number): Promise<Plan> {
+    const computed = await this.#blockSums.of(path);
+    if (!computed) return this.#wholeFile(flags);
+    const item: Item =
+      basisType === undefined
+        ? { flags: flags | ItemFlag.transfer }
+        : { flags: flags | ItemFlag.transfer | ItemFlag.basisTypeFollows, basisType };
+    return { kind: "transfer", item, sums: computed.header, blockSums: computed.sums, basis: { path, appendTo: undefined } };
+  }
+
+  #wholeFile(flags: number): Plan {
+    return { kind: "transfer", item: { flags: flags | ItemFlag.transfer }, sums: NO_SUMS };
+  }
+
+  /** Something that is no file has the name: it goes if it may (`--force`, `--delete`, or an empty directory). */
+  async #inTheWay(position: number, path: string): Promise<Plan | undefined> {
+    const { options, fileSystem } = this.#run;
+    const name = this.#upload.list.name(position);
+    if (options.dryRun) return this.#wholeFile(ItemFlag.isNew);
+    try {
+      await makeWay(fileSystem, path, options.force || options.deleteTiming !== undefined);
+      return this.#wholeFile(ItemFlag.isNew);
+    } catch (error) {
+      if (!(error instanceof FsError)) throw error;
+      const why = error;
+      return {
+        kind: "local",
+        act: () => {
+          if (why.code === "not-empty") this.#run.info(`cannot delete non-empty directory: ${name}`);
+          else this.#run.failure("generator", "delete_file: rmdir", path, why);
+          this.#run.problem(`could not make way for new regular file: ${name}`);
+        },
+      };
+    }
+  }
+
+  /** The file is missing, but directories were named where a like one may be. */
+  async #withAlternates(position: number, path: string, alternates: AlternateBases): Promise<Plan | undefined> {
+    const found = await alternates.find(position);
+    if (!found) return this.#wholeFile(ItemFlag.isNew);
+    if (found.level === "exists") {
+      if (this.#run.options.dryRun || !this.#blockSums.worthwhile(found.size, this.#upload.list.size(position))) {
+        return this.#wholeFile(ItemFlag.isNew);
+      }
+      return this.#delta(ItemFlag.isNew, found.path, found.number);
+    }
+    if (found.level === "same" && alternates.kind === "compare") {
+      return this.#reportsUnchanged ? { kind: "local", item: { flags: 0 } } : undefined;
+    }
+    if (!this.#run.options.dryRun && !(await alternates.copyTo(position, found.path, path))) return this.#wholeFile(ItemFlag.isNew);
+    const linked = found.level === "same" && alternates.kind === "link";
+    const confirm = this.#run.options.dryRun ? undefined : () => this.#upload.confirm(position);
+    if (linked) {
+      const item = { flags: ItemFlag.localChange | ItemFlag.nameFollows, name: "" };
+      return { kind: "local", act: confirm, item: this.#reportsUnchanged ? item : undefined };
+    }
+    const flags = ItemFlag.localChange | (found.level === "same" ? 0 : ItemFlag.reportTime);
+    return { kind: "local", act: confirm, item: flags === ItemFlag.localChange && !this.#reportsUnchanged ? undefined : { flags } };
+  }
+}

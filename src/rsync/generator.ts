@@ -1,0 +1,211 @@
+/**
+ * The generator of an upload (rsync generator.c): goes through the list in order, compares every entry with what lies
+ * at the destination, makes directories, and asks the sender for the files that are needed. Looks ahead, asks in
+ * order. Knows nothing of how file data arrive.
+ */
+import { FsError } from "../errors.ts";
+import { reasonText } from "./error-text.ts";
+import { EntryFlag } from "./file-list.ts";
+import { type FileIndexEncoder, NDX_DONE } from "./file-index.ts";
+import type { FilePlanner, Plan } from "./file-plan.ts";
+import { inOrder } from "./in-order.ts";
+import { encodeItem, type Item, ItemFlag } from "./item.ts";
+import { parentName } from "./names.ts";
+import type { Run } from "./run.ts";
+import { encodeSumHeader, NO_SUMS } from "./sums.ts";
+import type { Upload } from "./upload.ts";
+
+/** Entries looked at ahead. */
+const WINDOW = 32;
+
+/** What is done for one entry when its turn comes. */
+type Step = (() => void | Promise<void>) | undefined;
+
+/** See the head of this file. */
+export class Generator {
+  readonly #upload: Upload;
+  readonly #run: Run;
+  readonly #planner: FilePlanner;
+  readonly #indexes: FileIndexEncoder;
+  readonly #beforeDirectory: (position: number) => Promise<void>;
+  /** Directories being made, by name; false: it failed, and so did everything below. */
+  readonly #made = new Map<string, Promise<boolean>>();
+  #skippedBelow: string | undefined;
+
+  /** `beforeDirectory` is called when the turn of a directory comes (deletions during the transfer). */
+  constructor(upload: Upload, planner: FilePlanner, indexes: FileIndexEncoder, beforeDirectory: (position: number) => Promise<void>) {
+    this.#upload = upload;
+    this.#run = upload.run;
+    this.#planner = planner;
+    this.#indexes = indexes;
+    this.#beforeDirectory = beforeDirectory;
+  }
+
+  /** First phase: goes through the whole list. */
+  async requestAll(): Promise<void> {
+    const { list } = this.#upload;
+    await inOrder(
+      list.length,
+      WINDOW,
+      (position) => this.#look(position),
+      (position, step) => this.#act(position, step),
+    );
+  }
+
+  /** Second phase: asks again, for the whole of each file, where the checksum did not match. */
+  async requestAgain(): Promise<void> {
+    for (const position of this.#upload.redo.splice(0)) {
+      this.#upload.bases.delete(position);
+      this.#transfer(position, { flags: ItemFlag.transfer }, undefined);
+      await this.#run.writer.ready();
+    }
+  }
+
+  /** Ends a phase. */
+  done(): void {
+    this.#indexes.encode(this.#run.writer.out, NDX_DONE);
+    this.#run.writer.written();
+  }
+
+  #act(position: number, step: Step): void | Promise<void> {
+    const isDirectory = this.#upload.list.isDirectory(position);
+    if (!step && !isDirectory) return undefined;
+    return this.#actLater(position, step, isDirectory);
+  }
+
+  async #actLater(position: number, step: Step, isDirectory: boolean): Promise<void> {
+    if (this.#isSkipped(this.#upload.list.name(position))) return;
+    await step?.();
+    if (isDirectory && !this.#isSkipped(this.#upload.list.name(position))) await this.#beforeDirectory(position);
+    await this.#run.writer.ready();
+  }
+
+  #isSkipped(name: string): boolean {
+    const below = this.#skippedBelow;
+    return below !== undefined && (name === below || name.startsWith(`${below}/`));
+  }
+
+  /** Decides what to do for an entry; errors of one entry are steps that report them. */
+  #look(position: number): Step | Promise<Step> {
+    const { list } = this.#upload;
+    if (list.has(position, EntryFlag.duplicate)) return undefined;
+    const path = this.#upload.path(position);
+    const name = list.name(position);
+    if (path === undefined) return () => this.#run.problem(`rsync: [generator] "${name}": name is not valid UTF-8 or too long`);
+    const guarded = (result: Promise<Step>): Promise<Step> =>
+      result.catch((error: unknown) => () => {
+        this.#run.failure("generator", "recv_generator: stat", path, error);
+        if (list.isDirectory(position)) this.#skippedBelow = name;
+      });
+    switch (list.type(position)) {
+      case "directory":
+        return guarded(this.#directory(position, path));
+      case "file": {
+        const plan = this.#planner.plan(position, path);
+        if (plan instanceof Promise) return guarded(plan.then((settled) => this.#stepFor(position, settled)));
+        return this.#stepFor(position, plan);
+      }
+      default:
+        return () => this.#special(position, name, path);
+    }
+  }
+
+  #stepFor(position: number, plan: Plan | undefined): Step {
+    if (!plan) return undefined;
+    if (plan.kind === "transfer") return () => this.#transfer(position, plan.item, plan);
+    return () => {
+      plan.act?.();
+      if (plan.item) this.#report(position, plan.item);
+    };
+  }
+
+  #report(position: number, item: Item): void {
+    const { writer } = this.#run;
+    this.#indexes.encode(writer.out, this.#upload.list.indexOf(position));
+    encodeItem(writer.out, item);
+    writer.written();
+  }
+
+  #transfer(position: number, item: Item, plan: Extract<Plan, { kind: "transfer" }> | undefined): void {
+    const { writer, options } = this.#run;
+    this.#report(position, item);
+    if (options.dryRun) return;
+    this.#upload.request(position);
+    encodeSumHeader(writer.out, plan?.sums ?? NO_SUMS);
+    if (plan?.blockSums) writer.out.bytes(plan.blockSums);
+    if (plan?.basis) this.#upload.bases.set(position, plan.basis);
+    writer.written();
+  }
+
+  /** Without the right to keep such things rsync says which it leaves out; what was asked for (`-l`, `-D`) is an error. */
+  #special(position: number, name: string, path: string): void {
+    const { list } = this.#upload;
+    const { options } = this.#run;
+    const type = list.type(position);
+    const unsupported = new FsError("unsupported", "not kept on object storage");
+    if (type === "symlink" && options.links) {
+      this.#run.problem(`rsync: [generator] symlink "${path}" -> "${list.target(name) ?? ""}" failed: ${reasonText(unsupported)}`);
+    } else if (type === "special" && options.specials) {
+      this.#run.problem(`rsync: [generator] mknod "${path}" failed: ${reasonText(unsupported)}`);
+    } else this.#run.info(`skipping non-regular file "${name}"`);
+  }
+
+  async #directory(position: number, path: string): Promise<Step> {
+    const { options } = this.#run;
+    const name = this.#upload.list.name(position);
+    const existing = await this.#upload.index.existing(position);
+    const isRoot = name === "." && this.#upload.destination.single === undefined;
+    if (existing?.type === "directory" || (isRoot && !this.#upload.destination.isNew)) {
+      return options.reportUnchanged || options.verbose > 1 ? () => this.#report(position, { flags: 0 }) : undefined;
+    }
+    if (!existing && options.existing) {
+      return () => {
+        this.#skippedBelow = name;
+      };
+    }
+    const ready = options.dryRun || isRoot ? Promise.resolve(true) : this.#make(position, name, path, existing !== undefined);
+    this.#made.set(name, ready);
+    const made = await ready;
+    return () => {
+      if (made) this.#report(position, { flags: ItemFlag.isNew | ItemFlag.localChange });
+      else {
+        this.#skippedBelow = name;
+        this.#run.info("*** Skipping any contents from this failed directory ***");
+      }
+    };
+  }
+
+  /** Makes a directory after its parent, in place of a file if one is in the way. Says whether that worked. */
+  async #make(position: number, name: string, path: string, inTheWay: boolean): Promise<boolean> {
+    const parent = this.#made.get(parentName(name));
+    if (parent && !(await parent)) return false;
+    const { fileSystem, options } = this.#run;
+    const { list } = this.#upload;
+    const attributes = {
+      ...(options.times && { mtime: list.mtime(position) }),
+      ...(options.perms && { mode: list.mode(position) & 0o7777 }),
+    };
+    try {
+      if (inTheWay) await fileSystem.remove(path);
+      await this.#makeWithParents(name, path, attributes);
+      return true;
+    } catch (error) {
+      this.#run.failure("generator", "recv_generator: mkdir", path, error);
+      return false;
+    }
+  }
+
+  /** With -R and --no-implied-dirs the parents are not in the list. */
+  async #makeWithParents(name: string, path: string, attributes: { mtime?: number; mode?: number }): Promise<void> {
+    const { fileSystem, options } = this.#run;
+    try {
+      await fileSystem.mkdir(path, attributes);
+    } catch (error) {
+      if (error instanceof FsError && error.code === "exists") return;
+      const missing = error instanceof FsError && error.code === "not-found";
+      if (!missing || !options.relative || name === "." || !name.includes("/")) throw error;
+      await this.#makeWithParents(parentName(name), path.slice(0, path.lastIndexOf("/")), {});
+      await fileSystem.mkdir(path, attributes);
+    }
+  }
+}

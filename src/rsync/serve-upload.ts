@@ -1,0 +1,133 @@
+/**
+ * An upload from the file list to the end of the run: list, destination, generator and receiver side by side,
+ * deletions, and the exchange that ends the phases (rsync main.c `do_server_recv`, generator.c `generate_files`).
+ */
+import { AlternateBases } from "./alternate-bases.ts";
+import { Backups } from "./backups.ts";
+import { Deletion } from "./deletion.ts";
+import { resolveDestination } from "./destination.ts";
+import { DestinationIndex } from "./destination-index.ts";
+import { FileIndexEncoder, NDX_DEL_STATS } from "./file-index.ts";
+import { receiveFileList } from "./file-list-receive.ts";
+import { sortFileList } from "./file-list-sort.ts";
+import { FilePlanner } from "./file-plan.ts";
+import { FilterList, parseRule, receiveFilterRules } from "./filter-rules.ts";
+import { Generator } from "./generator.ts";
+import { toWire } from "./names.ts";
+import { Receiver } from "./receiver.ts";
+import type { Run } from "./run.ts";
+import { expectsFilterList } from "./server-options.ts";
+import { DeflateTokenReader } from "./tokens-deflate.ts";
+import { PlainTokenReader } from "./tokens-plain.ts";
+import { ProtocolError } from "../errors.ts";
+import type { TokenReader } from "./tokens.ts";
+import { Upload } from "./upload.ts";
+
+/** The parts of one upload. */
+interface Parts {
+  readonly upload: Upload;
+  readonly generator: Generator;
+  readonly receiver: Receiver;
+  readonly deletion: Deletion | undefined;
+  readonly indexes: FileIndexEncoder;
+}
+
+function tokenReader(run: Run): TokenReader {
+  const { compression } = run.options;
+  return compression === "none" ? new PlainTokenReader(run.reader) : new DeflateTokenReader(run.reader, compression === "zlib");
+}
+
+/** Serves one upload up to the last byte of the protocol. What failed on the way is in `run`. */
+export async function serveUpload(run: Run): Promise<void> {
+  const { options, protocol } = run;
+  const rules = expectsFilterList(options, protocol) ? await receiveFilterRules(run.reader, options.deleteExcluded) : [];
+  const received = await receiveFileList(run.reader, options, run.format);
+  if (!options.ignoreErrors) run.ioError |= received.ioError;
+  run.listed = true;
+  const { list } = received;
+  await sortFileList(list, options.iconv);
+  if (options.relative) list.stripRoot();
+  const byName = list.indexNames();
+  const destination = await resolveDestination(run, list, options.paths[0]?.text || ".");
+  const deletes = options.deleteTiming !== undefined && destination.single === undefined && list.length > 0;
+  const index = new DestinationIndex(run, list, byName, destination, deletes);
+  await index.fill();
+  const upload = new Upload(run, list, byName, destination, index);
+  const backups = options.backup ? new Backups(run, destination) : undefined;
+  if (options.backup && options.backupDir === undefined && !options.deleteExcluded) {
+    const rule = parseRule(`P *${options.suffix ?? "~"}`, false);
+    if (rule && rule !== "clear") rules.push(rule);
+  }
+  const deletion = deletes ? new Deletion(upload, new FilterList(rules, "receiver", toWire(destination.root)), backups) : undefined;
+  await deletion?.prepare();
+  const alternates = options.alternate ? new AlternateBases(run, list, byName, destination, options.alternate) : undefined;
+  await alternates?.fill();
+  const tokens = tokenReader(run);
+  const indexes = new FileIndexEncoder(protocol);
+  const during = options.deleteTiming === "during" ? deletion : undefined;
+  const generator = new Generator(upload, new FilePlanner(upload, alternates), indexes, async (position) => during?.deleteIn(position));
+  const receiver = new Receiver(upload, tokens, backups);
+  try {
+    await transfer({ upload, generator, receiver, deletion, indexes });
+  } finally {
+    await receiver.settled();
+    tokens.close();
+  }
+}
+
+/** Runs both sides; when one breaks the other is told and awaited. */
+async function transfer(parts: Parts): Promise<void> {
+  const { upload } = parts;
+  const stop = (error: unknown): never => {
+    const cause = error instanceof Error ? error : new Error("rsync run failed", { cause: error });
+    upload.fail(cause);
+    upload.run.reader.fail(cause);
+    upload.run.writer.fail(cause);
+    throw error;
+  };
+  const results = await Promise.allSettled([generate(parts).catch(stop), receive(parts).catch(stop)]);
+  for (const result of results) if (result.status === "rejected") throw result.reason;
+}
+
+/** Phases the sender announces the end of while it sends data. */
+const PHASES = 3;
+
+async function generate(parts: Parts): Promise<void> {
+  const { upload, generator, receiver, deletion, indexes } = parts;
+  const { run } = upload;
+  const timing = run.options.deleteTiming;
+  if (timing === "before") await deletion?.deleteAll();
+  await generator.requestAll();
+  generator.done();
+  await upload.phaseEnded(1);
+  await generator.requestAgain();
+  generator.done();
+  generator.done();
+  await upload.phaseEnded(PHASES);
+  await receiver.published();
+  await deletion?.deleteAll();
+  deletion?.finish();
+  if (run.protocol >= 31) {
+    if (deletion || run.options.force) sendDeletionCounts(run, indexes, deletion);
+    generator.done();
+    await upload.phaseEnded(PHASES + 1);
+  }
+  generator.done();
+  run.writer.flush();
+}
+
+function sendDeletionCounts(run: Run, indexes: FileIndexEncoder, deletion: Deletion | undefined): void {
+  const { out } = run.writer;
+  indexes.encode(out, NDX_DEL_STATS);
+  const { files, directories } = deletion?.counts ?? { files: 0, directories: 0 };
+  for (const count of [files, directories, 0, 0, 0]) out.varint(count);
+  run.writer.written();
+}
+
+async function receive(parts: Parts): Promise<void> {
+  const { upload, receiver } = parts;
+  await receiver.run(PHASES);
+  if (upload.run.protocol < 31) return;
+  if ((await receiver.readIndex()) !== -1) throw new ProtocolError("unexpected file index at the end of the run");
+  upload.endPhase();
+}

@@ -1,0 +1,98 @@
+/**
+ * What the generator and the receiver of an upload share: the list, the destination, what was asked for, and how far
+ * the phases are. Knows no wire format.
+ */
+import { type Destination, destinationPath } from "./destination.ts";
+import type { DestinationIndex } from "./destination-index.ts";
+import type { FileList } from "./file-list.ts";
+import { Tag } from "./multiplex.ts";
+import type { Run } from "./run.ts";
+
+/** How a requested file comes. */
+export interface Basis {
+  /** Where the blocks come from, or what is continued. */
+  readonly path: string;
+  /** `append`: the data continue the file of this length at the destination. */
+  readonly appendTo: number | undefined;
+}
+
+/** See the head of this file. */
+export class Upload {
+  readonly run: Run;
+  readonly list: FileList;
+  readonly byName: ReadonlyMap<string, number>;
+  readonly destination: Destination;
+  readonly index: DestinationIndex;
+  /** Positions asked for and not answered yet. */
+  readonly #requested: Uint8Array;
+  /** By position, for requests that sent sums. */
+  readonly bases = new Map<number, Basis>();
+  /** Existing files that are replaced and wanted in a backup. */
+  readonly replaces: Uint8Array;
+  /** Positions whose checksum did not match in the first phase. */
+  readonly redo: number[] = [];
+  #phase = 0;
+  #waiting: { readonly phase: number; readonly resolve: () => void }[] = [];
+  #failure: Error | undefined;
+  #rejects: ((error: Error) => void)[] = [];
+
+  constructor(run: Run, list: FileList, byName: ReadonlyMap<string, number>, destination: Destination, index: DestinationIndex) {
+    this.run = run;
+    this.list = list;
+    this.byName = byName;
+    this.destination = destination;
+    this.index = index;
+    this.#requested = new Uint8Array(list.length);
+    this.replaces = new Uint8Array(list.length);
+  }
+
+  /** The virtual path of an entry; undefined if its name cannot be one. */
+  path(position: number): string | undefined {
+    return destinationPath(this.destination, this.list.name(position));
+  }
+
+  request(position: number): void {
+    this.#requested[position] = 1;
+  }
+
+  /** True if the file was asked for and this is the first answer. */
+  answer(position: number): boolean {
+    if (this.#requested[position] !== 1) return false;
+    this.#requested[position] = 0;
+    return true;
+  }
+
+  /** Ends of phases the sender has announced. */
+  get phase(): number {
+    return this.#phase;
+  }
+
+  /** The sender announced the end of a phase. */
+  endPhase(): void {
+    this.#phase++;
+    const due = this.#waiting.filter(({ phase }) => phase <= this.#phase);
+    this.#waiting = this.#waiting.filter(({ phase }) => phase > this.#phase);
+    for (const { resolve } of due) resolve();
+  }
+
+  /** Resolves when the sender has announced the end of that many phases. */
+  phaseEnded(phase: number): Promise<void> {
+    if (this.#failure) return Promise.reject(this.#failure);
+    if (this.#phase >= phase) return Promise.resolve();
+    return new Promise((resolve, reject) => {
+      this.#waiting.push({ phase, resolve });
+      this.#rejects.push(reject);
+    });
+  }
+
+  /** The run broke: whoever waits for a phase rejects. */
+  fail(error: Error): void {
+    this.#failure ??= error;
+    for (const reject of this.#rejects.splice(0)) reject(error);
+  }
+
+  /** Tells the client that a file arrived safely (`--remove-source-files`: it deletes its own). */
+  confirm(position: number): void {
+    if (this.run.options.removeSourceFiles) this.run.writer.numberMessage(Tag.success, this.list.indexOf(position));
+  }
+}
