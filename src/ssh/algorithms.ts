@@ -3,6 +3,7 @@
  */
 import { ProtocolError } from "../errors.ts";
 import { WireReader } from "../auth/wire-reader.ts";
+import { MLKEM768_X25519 } from "./hybrid-kex.ts";
 import type { AlgorithmLists } from "./ssh2-adapter.ts";
 
 /** `modern` is what ssh-audit has nothing to say about; `compatible` adds what clients of the last ten years need. */
@@ -17,7 +18,7 @@ const PLAIN_SHA2 = ["hmac-sha2-256", "hmac-sha2-512"];
 const NIST = ["ecdh-sha2-nistp256", "ecdh-sha2-nistp384", "ecdh-sha2-nistp521"];
 
 const MODERN: AlgorithmLists = {
-  kex: [...CURVE25519, "diffie-hellman-group16-sha512"],
+  kex: [MLKEM768_X25519, ...CURVE25519, "diffie-hellman-group16-sha512"],
   serverHostKey: ["ssh-ed25519", "ecdsa-sha2-nistp256", "ecdsa-sha2-nistp384", "ecdsa-sha2-nistp521", "rsa-sha2-512", "rsa-sha2-256"],
   cipher: [...GCM, CHACHA, ...CTR],
   mac: ETM,

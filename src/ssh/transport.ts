@@ -8,6 +8,7 @@ import { SIGNATURE_ALGORITHMS } from "../auth/public-key.ts";
 import { WireReader } from "../auth/wire-reader.ts";
 import { ProtocolError } from "../errors.ts";
 import { readKexInit } from "./algorithms.ts";
+import { handleWithHybrid } from "./hybrid-kex.ts";
 import { DisconnectReason, encodeMessage, Message } from "./messages.ts";
 import {
   createProtocol,
@@ -221,7 +222,7 @@ export class Transport {
   #payload(payload: Buffer): PayloadResult {
     const type = payload[0];
     if (type === undefined) throw new ProtocolError("empty packet");
-    if (type === Message.KEXINIT) return this.#kexInit(payload, () => handleKexInit(this.#protocol, payload));
+    if (type === Message.KEXINIT) return this.#kexInit(payload, (shown) => handleKexInit(this.#protocol, shown));
     if (type >= Message.USERAUTH_REQUEST || type === Message.SERVICE_REQUEST) this.#upper(type, payload);
     else this.#transportMessage(type, payload);
     return this.#state === "open" ? undefined : Number.POSITIVE_INFINITY;
@@ -260,7 +261,7 @@ export class Transport {
     decipher._onPayload = (payload) => {
       const isKexInit = payload[0] === Message.KEXINIT && !seen;
       if (isKexInit) seen = true;
-      const result = isKexInit ? this.#kexInit(payload, () => original(payload)) : original(payload);
+      const result = isKexInit ? this.#kexInit(payload, original) : original(payload);
       return this.#state === "open" ? result : Number.POSITIVE_INFINITY;
     };
   }
@@ -269,11 +270,11 @@ export class Transport {
    * ssh2 1.17.0 takes every right guess of first_kex_packet_follows for a wrong one (kex.js compares a list that it has
    * replaced) and does not look at host keys: decide here, after it (RFC 4253 §7).
    */
-  #kexInit(payload: Buffer, handle: () => PayloadResult): PayloadResult {
+  #kexInit(payload: Buffer, handle: (shown: Buffer) => PayloadResult): PayloadResult {
     if (!this.#authenticated && this.#keyExchanges >= MAX_PREAUTH_KEY_EXCHANGES)
       throw new ProtocolError("too many key exchanges before login");
     const theirs = readKexInit(payload);
-    const result = handle();
+    const result = handleWithHybrid(this.#protocol, payload, theirs.kex, handle);
     const { kex, serverHostKey } = this.#protocol._offer.lists;
     const rightGuess = theirs.kex[0] === kex.array[0] && theirs.serverHostKey[0] === serverHostKey.array[0];
     this.#protocol._skipNextInboundPacket = theirs.firstKexPacketFollows && !rightGuess;
