@@ -184,13 +184,13 @@ class LmdbMetadataCache implements MetadataCache {
     }
   }
 
-  /** Drops a tenth, beginning at a place nobody chose: entries carry no age, and all can be had again. */
+  /** Makes room for a tenth, beginning at a place nobody chose: entries carry no age, and all can be had again. */
   #bound(): void {
     try {
       const count = entryCount(this.#entries.getStats());
       if (count <= this.#maxEntries) return;
       const start = createHash("sha256").update(String(count)).digest().subarray(0, 8);
-      let left = Math.ceil(count / 10);
+      let left = Math.ceil(count - this.#maxEntries * 0.9);
       for (const from of [start, Buffer.alloc(1)]) {
         for (const key of this.#entries.getKeys({ start: from, limit: left })) {
           left--;
