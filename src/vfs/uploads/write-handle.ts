@@ -51,6 +51,7 @@ export class WriteHandle implements FileHandle {
   #given: ObjectProperties | undefined;
   #queue: Promise<unknown> = Promise.resolve();
   #ending: Promise<void> | undefined;
+  #isAborted = false;
   #fault: FsError | undefined;
   #lastUsedMs: number;
 
@@ -72,6 +73,11 @@ export class WriteHandle implements FileHandle {
   /** What this is an upload of, for the row of the table if there is one. */
   get uploadId(): string | undefined {
     return this.#content.record?.row.id;
+  }
+
+  /** True once its first call has made clear what it is. */
+  get isDecided(): boolean {
+    return this.#content.isDecided;
   }
 
   /** True if the file is already another one than what is published under its name. */
@@ -146,6 +152,7 @@ export class WriteHandle implements FileHandle {
 
   /** See `FileHandle.close`. Also carried through when the client has gone after asking for it. */
   close(): Promise<void> {
+    if (this.#isAborted) return this.ended().then(() => Promise.reject(this.#fault));
     this.#ending ??= this.#enqueue(() => this.#close());
     return this.#ending;
   }
@@ -261,6 +268,7 @@ export class WriteHandle implements FileHandle {
 
   #end(cause: Error): Promise<void> {
     if (!this.#ending) {
+      this.#isAborted = true;
       this.#fault ??= cause instanceof FsError ? cause : new FsError("io", `${this.#path}: the upload was interrupted`, { cause });
       this.#content.interrupt(this.#fault);
       this.#ending = this.#enqueue(async () => {

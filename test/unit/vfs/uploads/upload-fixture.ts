@@ -153,6 +153,13 @@ export class Fixture {
     this.registry = this.#newRegistry();
   }
 
+  /** Makes the table believe that the process that has `name` open is dead, and goes on as another one. */
+  async pretendDeath(name: string): Promise<void> {
+    this.registry = this.#newRegistry();
+    const { table } = this.registry.volume;
+    for (const row of table.find(name)) await table.put({ ...row, processId: "1:0" });
+  }
+
   async close(): Promise<void> {
     await this.registry.close();
     await this.state.close();
