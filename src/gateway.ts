@@ -14,6 +14,7 @@ import { type FilesLease, UserFiles } from "./gateway/user-files.ts";
 import { formatAddress, isTaken } from "./gateway/listeners.ts";
 import { needsRestart, sessionsToEnd } from "./gateway/reload.ts";
 import { GatewaySessions } from "./gateway/session-handlers.ts";
+import { RateLimit, type UserRates } from "./gateway/throttled-channel.ts";
 import type { Logger } from "./log.ts";
 import type { HostKey } from "./ssh/host-keys.ts";
 import type { SessionInfo } from "./ssh/session-registry.ts";
@@ -47,12 +48,14 @@ interface Parts {
 export class Gateway {
   readonly #log: Logger;
   #config: GatewayConfig;
+  #rates: ReadonlyMap<string, UserRates>;
   #parts: Parts | undefined;
   #sweepTimer: NodeJS.Timeout | undefined;
   #draining: Promise<void> | undefined;
 
   private constructor(options: GatewayOptions) {
     this.#config = options.config;
+    this.#rates = ratesOf(options.config);
     this.#log = options.log;
   }
 
@@ -88,6 +91,7 @@ export class Gateway {
   /** Lets `next` count from now on; sessions that it no longer allows end. */
   reconfigure(next: GatewayConfig, previous: GatewayConfig): void {
     this.#config = next;
+    this.#rates = ratesOf(next);
     for (const { user, keyFingerprints, reason } of sessionsToEnd(next, previous)) {
       const ended = this.#server.registry.endSessions(user, (fingerprint) => keyFingerprints?.has(fingerprint) ?? true, reason);
       if (ended > 0) this.#log.info({ user, sessions: ended, reason }, "sessions ended by the new configuration");
@@ -118,6 +122,7 @@ export class Gateway {
       commands: createCommands(),
       log: this.#log,
       files: (session) => this.#filesOf(files, session),
+      rates: (user) => this.#rates.get(user),
       greeting: (session) => this.#greeting(session),
     });
     try {
@@ -237,6 +242,16 @@ export class Gateway {
     await parts.files.close();
     await parts.admin?.close();
   }
+}
+
+function ratesOf({ users }: GatewayConfig): Map<string, UserRates> {
+  const rates = new Map<string, UserRates>();
+  for (const { name, bandwidth } of users.values()) {
+    if (!bandwidth) continue;
+    const { up, down } = bandwidth;
+    rates.set(name, { up: up === undefined ? undefined : new RateLimit(up), down: down === undefined ? undefined : new RateLimit(down) });
+  }
+  return rates;
 }
 
 /** Waits for `work`, but no longer than `limitMs`; then `onTimeout` is called. */

@@ -10,6 +10,7 @@ import { serveSftp } from "../sftp/sftp-server.ts";
 import type { SessionInfo } from "../ssh/session-registry.ts";
 import type { SessionHandlers } from "../ssh/ssh-session.ts";
 import type { FileSystem } from "../vfs/file-system.ts";
+import { ThrottledChannel, type UserRates } from "./throttled-channel.ts";
 import type { FilesLease } from "./user-files.ts";
 
 const EXIT_FAILURE = 1;
@@ -21,8 +22,17 @@ export interface SessionHandlerOptions {
   readonly log: Logger;
   /** The files of a session's user; rejects if they cannot be had. */
   readonly files: (session: SessionInfo) => Promise<FilesLease>;
+  /** The rates that the user's sessions share; undefined if there is no limit. */
+  readonly rates: (user: string) => UserRates | undefined;
   /** What a shell prints instead of a prompt. */
   readonly greeting: (session: SessionInfo) => string;
+}
+
+/** What a protocol gets to work with. */
+interface Served {
+  readonly channel: ByteChannel;
+  readonly fileSystem: FileSystem;
+  readonly log: Logger;
 }
 
 /** See the head of this file. */
@@ -46,14 +56,13 @@ export class GatewaySessions implements SessionHandlers {
 
   subsystem(name: string, channel: ByteChannel, session: SessionInfo): boolean {
     if (name !== "sftp") return false;
-    this.#run(channel, session, (fileSystem, log) =>
-      serveSftp(channel, fileSystem, { budget: this.#options.budget, log, user: session.user }),
-    );
+    const { budget } = this.#options;
+    this.#run(channel, session, (served) => serveSftp(served.channel, served.fileSystem, { budget, log: served.log, user: session.user }));
     return true;
   }
 
   exec(command: Uint8Array, channel: ByteChannel, session: SessionInfo): void {
-    this.#run(channel, session, (fileSystem, log) => this.#options.commands.run(command, { channel, fileSystem, user: session.user, log }));
+    this.#run(channel, session, (served) => this.#options.commands.run(command, { ...served, user: session.user }));
   }
 
   shell(channel: ByteChannel, session: SessionInfo, { pty }: { readonly pty: boolean }): void {
@@ -63,19 +72,14 @@ export class GatewaySessions implements SessionHandlers {
     channel.exit(EXIT_FAILURE);
   }
 
-  #run(channel: ByteChannel, session: SessionInfo, serve: (fileSystem: FileSystem, log: Logger) => Promise<void>): void {
-    const log = this.#options.log.child({ session: session.id, user: session.user });
-    const work = this.#serve(channel, session, log, serve).finally(() => this.#running.delete(work));
+  #run(channel: ByteChannel, session: SessionInfo, serve: (served: Served) => Promise<void>): void {
+    const work = this.#serve(channel, session, serve).finally(() => this.#running.delete(work));
     this.#running.add(work);
   }
 
   /** Never rejects. */
-  async #serve(
-    channel: ByteChannel,
-    session: SessionInfo,
-    log: Logger,
-    serve: (fileSystem: FileSystem, log: Logger) => Promise<void>,
-  ): Promise<void> {
+  async #serve(channel: ByteChannel, session: SessionInfo, serve: (served: Served) => Promise<void>): Promise<void> {
+    const log = this.#options.log.child({ session: session.id, user: session.user });
     let lease: FilesLease;
     try {
       lease = await this.#options.files(session);
@@ -85,8 +89,9 @@ export class GatewaySessions implements SessionHandlers {
       channel.exit(EXIT_FAILURE);
       return;
     }
+    const rates = this.#options.rates(session.user);
     try {
-      await serve(lease.fileSystem, log);
+      await serve({ channel: rates ? new ThrottledChannel(channel, rates) : channel, fileSystem: lease.fileSystem, log });
     } catch (error) {
       log.error({ err: error }, "session failed");
       channel.destroy("internal error");
