@@ -23,7 +23,8 @@ export interface ByteChannel {
   consume(bytes: number): void;
 
   /**
-   * Queues chunks to the peer, in order, without copying: they must not change afterwards. Never blocks; a caller
+   * Queues chunks to the peer, in order, without copying: they must not change afterwards. What is queued, and what was
+   * delivered and not consumed, is charged to the process's byte budget by the channel. Never blocks; a caller
    * that can produce without limit awaits `drained()` whenever `pendingBytes` is over its own limit. After the
    * channel is closed it does nothing.
    */

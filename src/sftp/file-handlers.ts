@@ -32,7 +32,6 @@ export async function open(session: Session, request: RequestOf<"open">): Promis
     reads: flags.read === true,
     writes,
     openedAtMs,
-    size: undefined,
     bytesRead: 0,
     bytesWritten: 0,
     failure: undefined,
@@ -45,7 +44,6 @@ export async function open(session: Session, request: RequestOf<"open">): Promis
     await handle.abort(new FsError("io", `${path}: the channel was closed while it was opened`));
     return;
   }
-  if (!writes) void learnSize(entry);
   session.replies.handle(id, session.handles.add(entry));
 }
 
@@ -135,7 +133,8 @@ export function readReplySize(session: Session, request: RequestOf<"read">): num
   const entry = session.handles.peek(request.handle);
   if (entry?.kind !== "file" || !entry.reads) return 0;
   const length = Math.min(request.length, MAX_TRANSFER_BYTES);
-  return entry.size === undefined ? length : Math.max(0, Math.min(length, entry.size - request.offset));
+  const { knownSize } = entry.handle;
+  return knownSize === undefined ? length : Math.max(0, Math.min(length, knownSize - request.offset));
 }
 
 /** WRITE. Answered when the file accepted the data. */
@@ -197,15 +196,6 @@ function openAttributes(flags: OpenFlags, attributes: AttributeChange): Attribut
   if (!flags.write) return {};
   const { size, ...rest } = attributes;
   return { ...(flags.create ? rest : {}), ...(size ? { size } : {}) };
-}
-
-/** A reader's size is fixed when it is opened. If it cannot be told, READs reserve what they ask for. */
-async function learnSize(entry: FileEntry): Promise<void> {
-  try {
-    entry.size = (await entry.handle.stat()).size;
-  } catch {
-    entry.size = undefined;
-  }
 }
 
 function dense(chunk: Uint8Array): Uint8Array {

@@ -30,8 +30,6 @@ export interface FileEntry extends Entry {
   readonly reads: boolean;
   readonly writes: boolean;
   readonly openedAtMs: number;
-  /** Size of a file open for reading only, once known: READs need not reserve room for more than it has. Bytes. */
-  size: number | undefined;
   bytesRead: number;
   bytesWritten: number;
   /** Why a WRITE failed: such a file is not published. */

@@ -1,6 +1,6 @@
 /**
- * Replies on their way to the channel: put together per event-loop turn, counted against the process's byte budget
- * until the peer took them. Knows no request.
+ * Replies on their way to the channel: put together per event-loop turn. Data are counted against the process's byte
+ * budget before they are produced and until the channel has them, which counts what it queues itself. Knows no request.
  */
 import type { ByteBudget } from "../byte-budget.ts";
 import type { ByteChannel } from "../byte-channel.ts";
@@ -25,8 +25,8 @@ const MAX_REPLY_BYTES = 1024 * 1024;
 const RESUME_BYTES = MAX_REPLY_BYTES / 2;
 /** So many bytes are sent without waiting for the end of the turn. */
 const FLUSH_BYTES = 128 * 1024;
-/** Below this the ledger is cleared only when everything is sent. */
-const SMALL_LEDGER_BYTES = 32 * 1024;
+/** A channel with no more than this unsent may start one request though the budget is spent. */
+const SPENT_BYTES = 256 * 1024;
 
 /** See the head of this file. One for each channel. */
 export class ReplyQueue {
@@ -39,9 +39,8 @@ export class ReplyQueue {
   #scheduled = false;
   /** Bytes of data that running READs may produce. */
   #reserved = 0;
-  /** Bytes of the budget that unsent data still hold. */
-  #ledger = 0;
-  #settling: Promise<void> | undefined;
+  /** Bytes of the budget that hold data in `#chunks`. */
+  #charged = 0;
 
   constructor(channel: ByteChannel, budget: ByteBudget) {
     this.#channel = channel;
@@ -80,23 +79,24 @@ export class ReplyQueue {
 
   /**
    * Reserves `bytes` of the budget for a request about to start. False if the budget is spent, unless this channel holds
-   * nothing of it: then it goes over the limit, so that each channel gets on with one request at a time and no circle of
-   * channels that wait for each other's bytes can form. (Answering with fewer bytes instead is no way out: sshfs takes a
-   * short answer for the end of the file.)
+   * next to nothing of it: then it goes over the limit, so that each channel gets on with one request at a time and no
+   * circle of channels that wait for each other's bytes can form. (Answering with fewer bytes instead is no way out:
+   * sshfs takes a short answer for the end of the file.)
    */
   reserve(bytes: number): boolean {
     if (!this.#budget.tryTake(bytes)) {
-      if (this.#reserved > 0 || this.#ledger > 0) return false;
+      if (this.#reserved > 0 || this.#unsent > SPENT_BYTES) return false;
       this.#budget.force(bytes);
     }
     this.#reserved += bytes;
     return true;
   }
 
-  /** Resolves when the peer took all data; undefined if there are none but those of running requests. */
-  settled(): Promise<void> | undefined {
+  /** Resolves when `reserve` may succeed; undefined if that takes a running request to finish first. */
+  affordable(): Promise<void> | undefined {
+    if (this.#reserved > 0) return undefined;
     this.flush();
-    return this.#settling;
+    return this.#channel.drained(SPENT_BYTES);
   }
 
   /** Gives a reservation back whose READ failed or met the end of the file. */
@@ -110,7 +110,7 @@ export class ReplyQueue {
     this.#reserved -= reserved;
     if (length > reserved) this.#budget.force(length - reserved);
     else if (length < reserved) this.#budget.release(reserved - length);
-    this.#ledger += length;
+    this.#charged += length;
     writeDataHeader(this.#writer, id, length);
     this.#takeWritten();
     for (const chunk of chunks) this.#chunks.push(chunk);
@@ -179,13 +179,8 @@ export class ReplyQueue {
     this.#chunks = [];
     this.#chunkBytes = 0;
     this.#channel.write(...chunks);
-    if (this.#ledger > 0) this.#settling ??= this.#settle();
-  }
-
-  /** Resolves when the peer took everything or the channel is closed; the budget has all its bytes back then. */
-  async finished(): Promise<void> {
-    this.flush();
-    await this.#settling;
+    this.#budget.release(this.#charged);
+    this.#charged = 0;
   }
 
   #written(): void {
@@ -203,19 +198,5 @@ export class ReplyQueue {
     if (this.#writer.length === 0) return;
     this.#chunkBytes += this.#writer.length;
     this.#chunks.push(this.#writer.take());
-  }
-
-  /** Gives the budget back what the peer took, until nothing is owed. */
-  async #settle(): Promise<void> {
-    while (this.#ledger > 0) {
-      const limit = this.#ledger > SMALL_LEDGER_BYTES ? this.#ledger >> 1 : 0;
-      await this.#channel.drained(limit);
-      const unsent = this.#channel.closed.aborted ? 0 : this.#channel.pendingBytes + this.#chunkBytes;
-      const settled = this.#ledger - Math.min(this.#ledger, unsent);
-      this.#ledger -= settled;
-      this.#budget.release(settled);
-      if (settled === 0) await new Promise((resolve) => setImmediate(resolve));
-    }
-    this.#settling = undefined;
   }
 }

@@ -189,7 +189,7 @@ export class RequestQueue {
     }
     if (bytes > 0 && !this.#replies.reserve(bytes)) {
       this.#stalled = next;
-      this.#waitFor(this.#replies.settled());
+      this.#waitFor(this.#replies.affordable());
       return;
     }
     if (!isWrite) this.#consumed += windowBytes;

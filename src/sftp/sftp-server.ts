@@ -22,7 +22,7 @@ const DEFAULT_OWNER_ID = 1000;
 
 /** What one channel is served with. */
 export interface SftpOptions {
-  /** Pays for READ data until the peer took them. */
+  /** Pays for READ data until the channel has them. */
   readonly budget: ByteBudget;
   readonly log: Logger;
   /** Whose files these are: the owner's name in listings, the only home `~user` finds. */
@@ -54,7 +54,7 @@ export async function serveSftp(channel: ByteChannel, fs: FileSystem, options: S
   await queue.idle();
   session.replies.flush();
   channel.exit(0);
-  await session.replies.finished();
+  await channel.drained(0);
   channel.closed.removeEventListener("abort", onClosed);
 }
 

@@ -58,6 +58,8 @@ export interface DirectoryEntry {
  * calls fail after them. Calls on one handle take effect in the order they were made.
  */
 export interface FileHandle {
+  /** Bytes of a file open for reading only, where known without asking the store; a hint of how much there is to read. */
+  readonly knownSize?: number | undefined;
   /**
    * Up to `length` bytes from `offset` as a list of chunks; fewer only at the end of the file; an empty list is the
    * end. The chunks stay unchanged and belong to the caller.

@@ -68,6 +68,10 @@ export class ReadHandle implements FileHandle, PublishedSourceHandle {
     this.#skipped = new SkippedBytes(this.#volume.budget);
   }
 
+  get knownSize(): number {
+    return this.#object.size;
+  }
+
   get publishedSource(): PublishedSource {
     const { key, etag, size } = this.#object;
     return { store: this.#volume.store, key, etag, size };

@@ -38,6 +38,10 @@ export class ModelHandle implements FileHandle {
     this.#content = flags.write ? node.content : node.content.copy();
   }
 
+  get knownSize(): number | undefined {
+    return this.#flags.write ? undefined : this.#content.size;
+  }
+
   async read(offset: number, length: number): Promise<readonly Uint8Array[]> {
     this.#check();
     if (this.#flags.write && !this.#flags.read) throw new FsError("permission-denied", `${this.#path}: not open for reading`);
