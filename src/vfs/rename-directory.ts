@@ -28,29 +28,59 @@ export async function renameDirectory(from: Target, to: Target): Promise<void> {
     const newKey = toKey + key.slice(fromKey.length);
     await pending.rename(key, newKey, { replace: false, path: to.path + key.slice(from.key.length) });
   }
-  const copied: string[] = [];
-  try {
-    await forEachBounded(objectsBelow(volume, fromKey), COPIES_AT_ONCE, async (object) => {
-      const newKey = toKey + object.key.slice(fromKey.length);
-      if (Buffer.byteLength(newKey) > MAX_KEY_BYTES) throw new FsError("invalid-argument", `${to.path}: a path below it would be too long`);
-      if (await copyInto(volume, object, newKey)) copied.push(object.key);
-    });
-    if (copied.length === 0) await writeMarker(volume, toKey, { mtime: undefined, mode: undefined });
-    await keepParent(from, fromKey);
-  } catch (error) {
-    await removeCopies(
-      volume,
-      copied.map((key) => toKey + key.slice(fromKey.length)),
-    );
-    throw error;
-  }
-  const standIn = volume.tree.directory(fromKey, Number.POSITIVE_INFINITY)?.marker;
-  if (standIn && standIn.key !== fromKey) copied.push(standIn.key);
-  await forEachBounded(batchesOf(copied), DELETES_AT_ONCE, (keys) => volume.store.delete(keys));
+  if (volume.store.move) await moveAll(from, to);
+  else await copyAll(from, to);
   volume.tree.forgetBelow(fromKey);
   volume.tree.forgetBelow(toKey);
-  await volume.removed([...copied, fromKey]);
+  await volume.removed([fromKey]);
   volume.tree.learnDirectory(toKey, undefined, volume.tree.tick());
+}
+
+/** Where the store renames in one step: each object has one of its names at any moment. */
+async function moveAll(from: Target, to: Target): Promise<void> {
+  const { volume } = from.view;
+  const fromKey = directoryKey(from);
+  await keepParent(from, fromKey);
+  // The list is complete before anything moves, so that nothing is passed over.
+  const objects: ListedObject[] = [];
+  for await (const object of objectsBelow(volume, fromKey)) {
+    newKeyOf(object, from, to);
+    objects.push(object);
+  }
+  await forEachBounded(objects, COPIES_AT_ONCE, async (object) => {
+    if (await transfer(volume, object, newKeyOf(object, from, to))) await volume.removed([object.key]);
+  });
+  if (objects.length === 0) await writeMarker(volume, directoryKey(to), { mtime: undefined, mode: undefined });
+}
+
+async function copyAll(from: Target, to: Target): Promise<void> {
+  const { volume } = from.view;
+  const fromKey = directoryKey(from);
+  const copies: { readonly from: string; readonly to: string }[] = [];
+  try {
+    await forEachBounded(objectsBelow(volume, fromKey), COPIES_AT_ONCE, async (object) => {
+      const newKey = newKeyOf(object, from, to);
+      if (await transfer(volume, object, newKey)) copies.push({ from: object.key, to: newKey });
+    });
+    if (copies.length === 0) await writeMarker(volume, directoryKey(to), { mtime: undefined, mode: undefined });
+    await keepParent(from, fromKey);
+  } catch (error) {
+    const keys = copies.map((copy) => copy.to);
+    await removeCopies(volume, keys);
+    throw error;
+  }
+  const gone = copies.map((copy) => copy.from);
+  const standIn = volume.tree.directory(fromKey, Number.POSITIVE_INFINITY)?.marker;
+  if (standIn && standIn.key !== fromKey) gone.push(standIn.key);
+  await forEachBounded(batchesOf(gone), DELETES_AT_ONCE, (keys) => volume.store.delete(keys));
+  await volume.removed(gone);
+}
+
+/** The key of something below `from` when it is below `to`. Throws if it would be too long. */
+function newKeyOf({ key }: ListedObject, from: Target, to: Target): string {
+  const newKey = directoryKey(to) + key.slice(directoryKey(from).length);
+  if (Buffer.byteLength(newKey) > MAX_KEY_BYTES) throw new FsError("invalid-argument", `${to.path}: a path below it would be too long`);
+  return newKey;
 }
 
 async function* objectsBelow(volume: Volume, key: string): AsyncGenerator<ListedObject> {
@@ -59,14 +89,15 @@ async function* objectsBelow(volume: Volume, key: string): AsyncGenerator<Listed
   }
 }
 
-/** Copies one object with all its properties. False if it is gone. */
-async function copyInto(volume: Volume, listed: ListedObject, to: string): Promise<boolean> {
+/** Copies one object with all its properties, or moves it where the store can. False if it is gone. */
+async function transfer(volume: Volume, listed: ListedObject, to: string): Promise<boolean> {
   let source: { readonly etag: string; readonly size: number } = listed;
   for (let attempt = 1; ; attempt++) {
     const { etag, size } = source;
     const times = volume.metadata.get(volume.id, listed.key, etag);
     try {
-      const copy = await volume.store.copy(listed.key, to, { sourceIfMatch: etag, sourceSize: size });
+      const run = volume.store.move?.(listed.key, to, { sourceIfMatch: etag });
+      const copy = await (run ?? volume.store.copy(listed.key, to, { sourceIfMatch: etag, sourceSize: size }));
       if (times) volume.metadata.set(volume.id, to, copy.etag, times);
       volume.rules.changed?.({ kind: "published", key: to });
       return true;

@@ -11,7 +11,7 @@ import { readTimes, writeTimes } from "./object-metadata.ts";
 import type { PendingEntry } from "./pending-uploads.ts";
 import { renameDirectory } from "./rename-directory.ts";
 import { toFsError } from "./store-fault.ts";
-import { type Known, type SeenObject, STAT_TRUST_MS } from "./tree-cache.ts";
+import { isWhole, type Known, type SeenObject, STAT_TRUST_MS } from "./tree-cache.ts";
 import { notFound, requireWritable, type Target } from "./view.ts";
 import type { Volume } from "./volume.ts";
 
@@ -85,9 +85,13 @@ function exists({ path }: Target, cause?: unknown): FsError {
 
 async function renameFile(from: Target, to: Target, options: { readonly object: SeenObject; readonly replace: boolean }): Promise<void> {
   const { volume } = from.view;
-  await copyObject(volume, { object: options.object, to: to.key, replace: options.replace });
-  await keepParent(from);
-  await volume.store.delete([from.key]);
+  const canMove = volume.store.move !== undefined;
+  if (canMove) await keepParent(from);
+  await copyObject(volume, { object: options.object, to: to.key, replace: options.replace, isMove: canMove });
+  if (!canMove) {
+    await keepParent(from);
+    await volume.store.delete([from.key]);
+  }
   await volume.removed([from.key]);
 }
 
@@ -96,17 +100,19 @@ export interface ObjectCopy {
   readonly object: SeenObject;
   readonly to: string;
   readonly replace: boolean;
+  /** By the store's own `move`, which it has. */
+  readonly isMove?: boolean;
 }
 
 /**
  * Copies a published object with its times to another key and remembers the copy. The content type follows the new name
  * where it followed the old one. Begins again if the source is replaced meanwhile. Rejects with the store's error.
  */
-export async function copyObject(volume: Volume, { object, to, replace }: ObjectCopy): Promise<void> {
+export async function copyObject(volume: Volume, { object, to, replace, isMove = false }: ObjectCopy): Promise<void> {
   let source = await withProperties(volume, object, to);
   for (let attempt = 1; ; attempt++) {
     try {
-      await copyVersion(volume, source, { to, replace });
+      await copyVersion(volume, source, { to, replace, isMove });
       return;
     } catch (error) {
       if (!(error instanceof StoreError && error.code === "precondition-failed") || attempt === MAX_ATTEMPTS) throw error;
@@ -123,16 +129,17 @@ async function withProperties(volume: Volume, object: SeenObject, to: string): P
   return hasOwnTime && contentTypeOf(to) === contentTypeOf(object.key) ? object : wholeObject(volume, object);
 }
 
-async function copyVersion(volume: Volume, source: SeenObject, target: { readonly to: string; readonly replace: boolean }): Promise<void> {
-  const { to, replace } = target;
-  const properties = "metadata" in source ? propertiesUnderNewName(source, to) : undefined;
+async function copyVersion(volume: Volume, source: SeenObject, target: Omit<Required<ObjectCopy>, "object">): Promise<void> {
+  const { to, replace, isMove } = target;
+  const properties = isWhole(source) ? propertiesUnderNewName(source, to) : undefined;
   const options: CopyOptions = {
     sourceIfMatch: source.etag,
     sourceSize: source.size,
     ...(replace ? {} : { ifNoneMatch: "*" as const }),
     ...(properties ? { replaceProperties: properties } : {}),
   };
-  const { etag, size, lastModifiedMs = volume.clock.now() } = await volume.store.copy(source.key, to, options);
+  const run = isMove ? volume.store.move?.(source.key, to, options) : undefined;
+  const { etag, size, lastModifiedMs = volume.clock.now() } = await (run ?? volume.store.copy(source.key, to, options));
   const times = properties ? readTimes(properties.metadata) : volume.times(source);
   await volume.published({ key: to, size, etag, lastModifiedMs, mtime: times?.mtime, mode: times?.mode, ...properties });
 }

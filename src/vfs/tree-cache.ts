@@ -15,12 +15,12 @@ export const PARENT_TRUST_MS = 60_000;
 /** How long a known version is good enough to open: reading verifies it by its ETag. */
 export const OPEN_TRUST_MS = 300_000;
 
-/** A file as a listing, a HEAD or an own write showed it; with `metadata` if it is known whole. */
+/** A file as a listing, a HEAD or an own write showed it; an `ObjectInfo` if it is known whole. */
 export type SeenObject = ListedObject | ObjectInfo;
 
-/** True if `object` is known with content type and metadata. */
+/** True if `object` is known with content type and all of its metadata. */
 export function isWhole(object: SeenObject): object is ObjectInfo {
-  return "metadata" in object;
+  return !("kind" in object);
 }
 
 /** What is known about a name. */

@@ -24,9 +24,11 @@ import { removeFile } from "./remove.ts";
 import { rename } from "./rename.ts";
 import { setAttributes } from "./setstat.ts";
 import { stat, statDirectory } from "./stat.ts";
+import { toFsError } from "./store-fault.ts";
 import { type Quota, statistics, type Usage } from "./statvfs.ts";
 import type { View, Target } from "./view.ts";
 import { notFound } from "./view.ts";
+import type { Volume } from "./volume.ts";
 import { parsePath, type VirtualPath } from "./virtual-path.ts";
 import { walk } from "./walk.ts";
 import { walkReadOnly } from "./walk-read-only.ts";
@@ -138,10 +140,19 @@ export class Vfs implements FileSystem {
   }
 
   async statvfs(path: string): Promise<FileSystemStatistics> {
-    const { place } = this.#resolve(path);
+    const {
+      place,
+      path: { text },
+    } = this.#resolve(path);
     const { quota = {}, readOnly = false, usage } = this.#options;
-    const maxNameBytes = place.kind === "volume" ? place.mount.volume.maxNameBytes : 255;
-    return statistics({ quota, usage: await usage?.(), readOnly: readOnly || place.kind !== "volume", maxNameBytes });
+    const volume = place.kind === "volume" ? place.mount.volume : this.#firstVolume();
+    const maxNameBytes = volume?.maxNameBytes ?? 255;
+    try {
+      const [used, space] = await Promise.all([usage?.(), volume?.store.space?.()]);
+      return statistics({ quota, usage: used, space, readOnly: readOnly || place.kind !== "volume", maxNameBytes });
+    } catch (error) {
+      throw toFsError(error, text);
+    }
   }
 
   async copy(from: string, to: string): Promise<void> {
@@ -212,9 +223,14 @@ export class Vfs implements FileSystem {
   }
 
   #notWritable({ path, place }: Resolved): FsError {
-    const volume = this.#mounts.mounts.find(({ kind }) => kind === "volume");
-    const advice = volume && place.kind !== "read-only" ? `; put files below /${volume.name}/` : "";
+    const mount = this.#mounts.mounts.find(({ kind }) => kind === "volume");
+    const advice = mount && place.kind !== "read-only" ? `; put files below /${mount.name}/` : "";
     return new FsError("permission-denied", `${path.text}: this place is read-only${advice}`);
+  }
+
+  /** The volume that `df` of the home is about. */
+  #firstVolume(): Volume | undefined {
+    return this.#mounts.mounts.find((mount) => mount.kind === "volume")?.volume;
   }
 
   async #homeEntries(): Promise<DirectoryEntry[]> {

@@ -5,12 +5,12 @@
  */
 import type { ByteBudget } from "../byte-budget.ts";
 import { FsError } from "../errors.ts";
-import type { ListedObject, ObjectInfo, ObjectStore } from "../objectstore/objectstore.ts";
+import type { ObjectInfo, ObjectStore } from "../objectstore/objectstore.ts";
 import type { CachedTimes, MetadataCache } from "../state/metadata-cache.ts";
 import { Lanes } from "./bounded.ts";
 import { readTimes } from "./object-metadata.ts";
 import type { PendingUploads, PublishedChange } from "./pending-uploads.ts";
-import { isWhole, type SeenObject, TreeCache } from "./tree-cache.ts";
+import { type SeenObject, TreeCache } from "./tree-cache.ts";
 import type { Clock } from "./uploads/clock.ts";
 
 /** Where the tree writes what an operator may want to know; pino's loggers fit. */
@@ -140,7 +140,7 @@ export class Volume {
 
   /** Times and mode of that version, if they are known without asking. */
   times(object: SeenObject): CachedTimes | undefined {
-    return isWhole(object) ? readTimes(object.metadata) : this.metadata.get(this.id, object.key, object.etag);
+    return object.metadata ? readTimes(object.metadata) : this.metadata.get(this.id, object.key, object.etag);
   }
 
   /** Times and mode last seen of the directory `key` (ends with `/`), whatever version its marker has. */
@@ -163,8 +163,9 @@ export class Volume {
    */
   async published(change: PublishedChange): Promise<void> {
     const { key, size, etag, lastModifiedMs, mtime, mode, contentType, metadata } = change;
-    const listed: ListedObject = { kind: "object", key, size, etag, lastModifiedMs };
-    const object = metadata === undefined ? listed : { ...listed, metadata, ...(contentType === undefined ? {} : { contentType }) };
+    const seen = { key, size, etag, lastModifiedMs };
+    const object: SeenObject =
+      metadata === undefined ? { kind: "object", ...seen } : { ...seen, metadata, ...(contentType === undefined ? {} : { contentType }) };
     this.metadata.set(this.id, key, etag, { mtime, mode });
     if (key.endsWith("/")) this.tree.learnDirectory(key, object, this.tree.tick());
     else this.tree.learnFile(key, object, this.tree.tick());
