@@ -27,11 +27,16 @@ function turn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
 
-/** Sorts `list` as both sides do; equal names keep their order. `keepSentOrder`: see `FileList.reorder`. */
-export async function sortFileList(list: FileList, keepSentOrder: boolean): Promise<void> {
+/**
+ * Sorts `list` as both sides do; equal names keep their order. `keepSentOrder`: see `FileList.reorder`. Returns the old
+ * position of every entry.
+ */
+export async function sortFileList(list: FileList, keepSentOrder: boolean): Promise<Uint32Array> {
   const keys: string[] = new Array(list.length);
   for (let position = 0; position < list.length; position++) keys[position] = sortKey(list.name(position), list.isDirectory(position));
-  list.reorder(await sortedOrder(keys), keepSentOrder);
+  const order = await sortedOrder(keys);
+  list.reorder(order, keepSentOrder);
+  return order;
 }
 
 /** The positions of `keys` in ascending order of the keys, stable. */

@@ -92,6 +92,11 @@ export class Run {
     this.problem(`rsync: [${who}] ${what} "${path}" failed: ${reasonText(error)}`);
   }
 
+  /** Tells the client the I/O error word, where the file list could not. */
+  tellIoError(): void {
+    if (this.protocol >= 30) this.writer.numberMessage(Tag.ioError, this.ioError);
+  }
+
   /** Notes an I/O error that forbids deletions. */
   noteIoError(): void {
     this.ioError |= IoError.general;

@@ -1,4 +1,143 @@
+/**
+ * A download from the filter list to the end of the run: file list, sender, statistics, and the exchange that ends the
+ * phases (rsync main.c `do_server_sender`).
+ */
+import { ProtocolError } from "../errors.ts";
+import { DownloadListBuilder } from "./download-list.ts";
+import { ExitStatus, RsyncExit } from "./exit-codes.ts";
+import { NDX_DONE } from "./file-index.ts";
+import type { FileList } from "./file-list.ts";
+import { sortFileList } from "./file-list-sort.ts";
+import { FilterList, receiveFilterRules } from "./filter-rules.ts";
+import { absolutePath, joinPath, toText, toWire } from "./names.ts";
 import type { Run } from "./run.ts";
+import { Sender } from "./sender.ts";
+import { DeflateTokenWriter } from "./tokens-deflate.ts";
+import { PlainTokenWriter } from "./tokens-plain.ts";
+
+/** Longest list of names on the server, and most names. */
+const MAX_NAMES_FILE = 64 * 1024 * 1024;
+const MAX_NAMES = 2_000_000;
+const MAX_NAME = 4095;
+
+/** Serves one download up to the last byte of the protocol. What failed on the way is in `run`. */
 export async function serveDownload(run: Run): Promise<void> {
-  run.info("not yet");
+  const { options, reader, writer } = run;
+  const startedAt = Date.now();
+  const rules = await receiveFilterRules(reader, options.deleteExcluded);
+  const first = options.paths[0]?.text || ".";
+  const builder = new DownloadListBuilder(run, new FilterList(rules, "sender", toWire(absolutePath(first))));
+  const list = options.filesFrom === undefined ? await builder.fromArguments(argumentsOf(run)) : await fromNames(run, builder, first);
+  writer.flush();
+  if (list.length === 0) return;
+  const order = await sortFileList(list, options.iconv);
+  const listedAt = Date.now();
+  const pathOf = (position: number): string => joinPath(builder.root(order[position] ?? 0), toText(list.name(position)) ?? "");
+  const tokens =
+    options.compression === "none" ? new PlainTokenWriter(writer) : new DeflateTokenWriter(writer, options.compression === "zlib");
+  const sender = new Sender(run, list, pathOf, tokens);
+  const removals: Promise<void>[] = [];
+  run.onSuccess = (index) => {
+    const position = list.positionOf(index);
+    if (options.removeSourceFiles && position >= 0 && sender.sent[position] === 1)
+      removals.push(removeSource(run, list, position, pathOf(position)));
+  };
+  try {
+    await sender.run();
+  } finally {
+    tokens.close();
+  }
+  await finish(run, list, sender, listedAt - startedAt);
+  await Promise.all(removals);
+}
+
+function argumentsOf(run: Run): Run["options"]["paths"] {
+  const { paths } = run.options;
+  return paths.length > 0 ? paths.map((word) => (word.text === "" ? { text: "." } : word)) : [{ text: "." }];
+}
+
+async function fromNames(run: Run, builder: DownloadListBuilder, directory: string): Promise<FileList> {
+  const { filesFrom } = run.options;
+  const names = filesFrom === "-" ? await receiveNames(run) : await readNames(run, filesFrom ?? "");
+  return builder.fromNames(directory, names);
+}
+
+/** Names from the client; at protocol 30 they are not cut in frames. */
+async function receiveNames(run: Run): Promise<string[]> {
+  const { reader } = run;
+  if (run.protocol === 30) reader.setDemultiplexing(false);
+  const names: string[] = [];
+  for (;;) {
+    const name = await reader.decode((cursor) => {
+      let length = 0;
+      const mark = cursor.position;
+      while (cursor.u8() !== 0) {
+        if (++length > MAX_NAME) throw new ProtocolError("overlong name in the list of files");
+      }
+      cursor.position = mark;
+      const text = cursor.latin1(length);
+      cursor.u8();
+      return text;
+    });
+    if (name === "") break;
+    const text = toText(name);
+    if (text === undefined) run.problem(`rsync: [sender] "${name}": name is not valid UTF-8 or too long`);
+    else names.push(text);
+    if (names.length > MAX_NAMES) throw new RsyncExit(ExitStatus.outOfMemory, "rsync: too many names in the list of files");
+  }
+  if (run.protocol === 30) reader.setDemultiplexing(true);
+  return names;
+}
+
+/** Names from a file on the server. */
+async function readNames(run: Run, path: string): Promise<string[]> {
+  const handle = await run.fileSystem.open(absolutePath(path), { read: true });
+  try {
+    const { size } = await handle.stat();
+    if (size > MAX_NAMES_FILE) throw new RsyncExit(ExitStatus.outOfMemory, "rsync: the list of files is too long");
+    const chunks = await handle.read(0, size);
+    const text = Buffer.concat(chunks).toString("utf8");
+    const lines = run.options.from0 ? text.split("\0") : text.split(/[\r\n]/).filter((line) => !/^[#;]/.test(line));
+    return lines.filter((line) => line !== "");
+  } finally {
+    await handle.close();
+  }
+}
+
+async function removeSource(run: Run, list: FileList, position: number, path: string): Promise<void> {
+  try {
+    const now = await run.fileSystem.lstat(path);
+    if (now.size !== list.size(position) || now.mtime !== list.mtime(position)) {
+      run.problem(`ERROR: Skipping sender remove for changed file: ${list.name(position)}`);
+      return;
+    }
+    await run.fileSystem.remove(path);
+    if (run.options.verbose > 1) run.info(`sender removed ${list.name(position)}`);
+  } catch (error) {
+    run.log.debug({ err: error, path }, "rsync source not removed");
+    run.problem(`rsync: [sender] sender failed to remove ${list.name(position)}`);
+  }
+}
+
+/** Statistics and the last exchange. */
+async function finish(run: Run, list: FileList, sender: Sender, listMilliseconds: number): Promise<void> {
+  const { writer, reader, protocol } = run;
+  sender.done();
+  let total = 0;
+  for (let position = 0; position < list.length; position++) if (list.isFile(position)) total += list.size(position);
+  writer.flush();
+  const sent = writer.sent;
+  for (const value of [reader.received, sent, total, Math.max(1, listMilliseconds), 0]) {
+    if (protocol >= 30) writer.out.varlong(value, 3);
+    else writer.out.longint(value);
+  }
+  writer.written();
+  await expectEnd(sender);
+  if (protocol < 31) return;
+  sender.done();
+  await expectEnd(sender);
+}
+
+async function expectEnd(sender: Sender): Promise<void> {
+  if ((await sender.readIndex()) !== NDX_DONE) throw new ProtocolError("unexpected file index at the end of the run");
 }

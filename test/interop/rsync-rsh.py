@@ -13,6 +13,8 @@ peer = socket.socket(socket.AF_UNIX)
 peer.connect(place)
 raw = os.fsencode(line)
 peer.sendall(struct.pack("<I", len(raw)) + raw)
+os.set_blocking(0, True)
+os.set_blocking(1, True)
 received = b""
 reading = True
 while True:
