@@ -39,8 +39,8 @@ const ACCOMMODATIONS: readonly { readonly ident: RegExp; readonly kex?: readonly
   { ident: /SSH\.?NET|SSHD-|APACHE-SSHD/i, kex: NIST, mac: PLAIN_SHA2 },
 ];
 
-/** Clients that prefer ChaCha20 by habit although both sides have AES in hardware. */
-const PREFERS_CHACHA = /^(OpenSSH|Go\b|Go$|rclone)/;
+/** Clients that send their KEXINIT at once and prefer ChaCha20 or CTR by habit although both sides have AES in hardware. */
+const SENDS_AT_ONCE = /^(OpenSSH|Go$|rclone)/;
 
 /** Weak by today's measure: named in the log when a client uses one. */
 const WEAK = new Set([...NIST, "diffie-hellman-group14-sha256", "ssh-rsa", "hmac-sha1", ...PLAIN_SHA2]);
@@ -57,17 +57,23 @@ export function algorithmsFor(preset: AlgorithmPreset, software: string, hostKey
   };
 }
 
-/** True if it pays to look at the client's KEXINIT before sending ours: it comes unasked and prefers ChaCha20. */
+/** True if it pays to look at the client's KEXINIT before sending ours. */
 export function worthPeeking(software: string): boolean {
-  return PREFERS_CHACHA.test(software);
+  return SENDS_AT_ONCE.test(software);
 }
 
-/** AES-GCM alone if the client has it too: it costs two thirds of ChaCha20's CPU and half of CTR's with a MAC. */
-export function preferGcm(lists: AlgorithmLists, clientKexInit: Uint8Array): AlgorithmLists {
+/**
+ * The best of `lists` alone where the client has it too, whatever it prefers: the post-quantum key exchange, and
+ * AES-GCM, which costs two thirds of ChaCha20's CPU and half of CTR's with a MAC.
+ */
+export function bestFor(lists: AlgorithmLists, clientKexInit: Uint8Array): AlgorithmLists {
   const theirs = readKexInit(clientKexInit);
-  const both = [theirs.cipherToServer, theirs.cipherToClient];
-  if (!both.every((ciphers) => ciphers.some((cipher) => GCM.includes(cipher)))) return lists;
-  return { ...lists, cipher: GCM };
+  const gcm = [theirs.cipherToServer, theirs.cipherToClient].every((ciphers) => ciphers.some((cipher) => GCM.includes(cipher)));
+  return {
+    ...lists,
+    kex: theirs.kex.includes(MLKEM768_X25519) ? [MLKEM768_X25519] : lists.kex,
+    cipher: gcm ? GCM : lists.cipher,
+  };
 }
 
 /** The names among `used` that are weak by today's measure. */

@@ -1,7 +1,8 @@
 /**
- * The server's own keys: OpenSSH private key files in one folder, generated when there are none. Knows no connections.
+ * The server's own keys: OpenSSH private key files in one folder, generated when there are none, and their rotation in
+ * two steps. Knows no connections.
  */
-import { generateKeyPair, type KeyObject, randomBytes } from "node:crypto";
+import { createPrivateKey, generateKeyPair, type KeyObject, randomBytes } from "node:crypto";
 import { chmod, mkdir, open, readdir, readFile, rename, stat } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
@@ -11,7 +12,9 @@ import { wireString } from "../auth/wire-reader.ts";
 import { ConfigError } from "../errors.ts";
 import { type ParsedHostKey, parseHostKey } from "./ssh2-adapter.ts";
 
-const FILE_NAME = /^ssh_host_[a-z0-9_-]+_key$/;
+const FILE_NAME = /^ssh_host_[a-z0-9_-]+_key(?:\.next)?$/;
+/** Suffix of a key that is announced and not used yet. */
+const NEXT = ".next";
 const RSA_BITS = 3072;
 const OPENSSH_MAGIC = "openssh-key-v1\0";
 const CIPHER_BLOCK = 8;
@@ -24,8 +27,15 @@ export interface HostKey {
   readonly fingerprint: string;
   /** Line for a client's known_hosts, without the host: type and base64. */
   readonly publicKey: string;
+  /** The key in RFC 4253 §6.6 encoding. */
+  readonly blob: Buffer;
   readonly path: string;
+  /** False for a key that clients only learn for now (`*.next`). */
+  readonly active: boolean;
+  /** For ssh2. */
   readonly key: ParsedHostKey;
+  /** For our own signatures. */
+  readonly privateKey: KeyObject;
 }
 
 /**
@@ -37,7 +47,7 @@ export async function loadHostKeys(folder: string): Promise<HostKey[]> {
   try {
     await mkdir(folder, { recursive: true, mode: 0o700 });
     names = (await readdir(folder)).filter((name) => FILE_NAME.test(name)).sort();
-    if (names.length === 0) {
+    if (!names.some((name) => !name.endsWith(NEXT))) {
       await generateHostKeys(folder);
       names = (await readdir(folder)).filter((name) => FILE_NAME.test(name)).sort();
     }
@@ -47,7 +57,7 @@ export async function loadHostKeys(folder: string): Promise<HostKey[]> {
   const keys: HostKey[] = [];
   for (const name of names) keys.push(await loadHostKey(join(folder, name)));
   const seen = new Map<string, string>();
-  for (const key of keys) {
+  for (const key of keys.filter(({ active }) => active)) {
     const other = seen.get(key.type);
     if (other !== undefined) throw new ConfigError(`host keys: ${other} and ${key.path} are both ${key.type}; keep one of them`);
     seen.set(key.type, key.path);
@@ -57,14 +67,41 @@ export async function loadHostKeys(folder: string): Promise<HostKey[]> {
 
 /** Writes new ed25519 and RSA keys into `folder`, mode 0600, with their `.pub` files. Existing files are kept. */
 export async function generateHostKeys(folder: string): Promise<void> {
-  await writeKeyFiles(folder, "ed25519", await ed25519Parts());
-  await writeKeyFiles(folder, "rsa", await rsaParts());
+  await writeKeyFiles(join(folder, "ssh_host_ed25519_key"), await ed25519Parts());
+  await writeKeyFiles(join(folder, "ssh_host_rsa_key"), await rsaParts());
+}
+
+/**
+ * First step of a rotation: writes `*.next` keys beside those in use. A running server that loads them announces them
+ * to its clients; those that connect in the meantime know them when they are put to use.
+ */
+export async function prepareHostKeyRotation(folder: string): Promise<void> {
+  await writeKeyFiles(join(folder, `ssh_host_ed25519_key${NEXT}`), await ed25519Parts());
+  await writeKeyFiles(join(folder, `ssh_host_rsa_key${NEXT}`), await rsaParts());
+}
+
+/**
+ * Second step: the `*.next` keys replace those in use, which stay as `*.old`. Returns the paths put to use; throws
+ * `ConfigError` if the first step was not done.
+ */
+export async function completeHostKeyRotation(folder: string): Promise<string[]> {
+  const names = (await readdir(folder)).filter((name) => FILE_NAME.test(name) && name.endsWith(NEXT));
+  if (names.length === 0) throw new ConfigError(`host keys: there is no new key in ${folder}; prepare the rotation first`);
+  const paths = names.map((name) => join(folder, name.slice(0, -NEXT.length)));
+  for (const path of paths) {
+    for (const suffix of ["", ".pub"]) {
+      await rename(path + suffix, `${path}.old${suffix}`).catch(ignoreMissing);
+      await rename(path + NEXT + suffix, path + suffix).catch(ignoreMissing);
+    }
+  }
+  return paths;
 }
 
 /** Maps each signature algorithm name to the key that makes it, as ssh2 wants it. */
 export function keysByAlgorithm(keys: readonly HostKey[]): Record<string, ParsedHostKey> {
   const map: Record<string, ParsedHostKey> = Object.create(null) as Record<string, ParsedHostKey>;
-  for (const { type, key } of keys) {
+  for (const { type, key, active } of keys) {
+    if (!active) continue;
     for (const algorithm of type === "ssh-rsa" ? ["rsa-sha2-512", "rsa-sha2-256", "ssh-rsa"] : [type]) map[algorithm] = key;
   }
   return map;
@@ -87,7 +124,16 @@ async function loadHostKey(path: string): Promise<HostKey> {
     throw new ConfigError(`host keys: ${path} is no unencrypted private key; make one with: ssh-keygen -t ed25519 -N '' -f ${path}`);
   if (key.type === "ssh-dss") throw new ConfigError(`host keys: ${path} is a DSA key, which clients refuse; remove it`);
   const blob = key.getPublicSSH();
-  return { type: key.type, fingerprint: fingerprint(blob), publicKey: `${key.type} ${blob.toString("base64")}`, path, key };
+  return {
+    type: key.type,
+    fingerprint: fingerprint(blob),
+    publicKey: `${key.type} ${blob.toString("base64")}`,
+    blob,
+    path,
+    active: !path.endsWith(NEXT),
+    key,
+    privateKey: createPrivateKey(key.getPrivatePEM() ?? ""),
+  };
 }
 
 /** The type, the public blob and the private fields of PROTOCOL.key's private section. */
@@ -127,8 +173,7 @@ function mpint(bytes: Buffer): Buffer {
   return wireString(((bytes[0] ?? 0) & 0x80) !== 0 ? Buffer.concat([Buffer.alloc(1), bytes]) : bytes);
 }
 
-async function writeKeyFiles(folder: string, name: string, parts: KeyParts): Promise<void> {
-  const path = join(folder, `ssh_host_${name}_key`);
+async function writeKeyFiles(path: string, parts: KeyParts): Promise<void> {
   const comment = `gateway@${hostname()}`;
   await writeNew(path, encodePrivateKey(parts, comment), 0o600);
   await writeNew(`${path}.pub`, `${parts.type} ${parts.publicBlob.toString("base64")} ${comment}\n`, 0o644);
@@ -167,6 +212,10 @@ async function writeNew(path: string, text: string, mode: number): Promise<void>
   }
   await chmod(temporary, mode);
   await rename(temporary, path);
+}
+
+function ignoreMissing(error: unknown): void {
+  if (!(error instanceof Error && "code" in error && error.code === "ENOENT")) throw error;
 }
 
 function errorText(error: unknown): string {

@@ -8,6 +8,8 @@ import { WireReader } from "../auth/wire-reader.ts";
 import type { ByteBudget } from "../byte-budget.ts";
 import { ProtocolError } from "../errors.ts";
 import { weakAlgorithms } from "./algorithms.ts";
+import { announceHostKeys, PROOF_REQUEST, proveHostKeys } from "./host-key-proof.ts";
+import type { HostKey } from "./host-keys.ts";
 import { DisconnectReason, encodeMessage, Message, OpenFailure } from "./messages.ts";
 import type { SessionInfo } from "./session-registry.ts";
 import { type ChannelLink, SshChannel } from "./ssh-channel.ts";
@@ -51,6 +53,7 @@ export interface ConnectionContext {
   readonly budget: ByteBudget;
   readonly limits: ConnectionLimits;
   readonly banner: string | undefined;
+  readonly hostKeys: readonly HostKey[];
   readonly log: Logger;
   /** Refuses a login that is otherwise good; the text goes to the client. */
   readonly admitLogin: (user: AuthUser) => string | undefined;
@@ -73,6 +76,7 @@ export class SshConnection implements TransportEvents, ChannelLink {
   readonly #sessions = new Map<number, SshSession>();
   #nextChannel = 0;
   #noMoreSessions = false;
+  #hostKeyAlgorithm = "";
   readonly #dirty = new Set<SshChannel>();
   #flushScheduled = false;
   #keepaliveTimer: NodeJS.Timeout | undefined;
@@ -115,6 +119,7 @@ export class SshConnection implements TransportEvents, ChannelLink {
   // --- TransportEvents
 
   ready(negotiated: Negotiated): void {
+    this.#hostKeyAlgorithm = negotiated.serverHostKey;
     const used = [negotiated.kex, negotiated.serverHostKey, negotiated.cs.cipher, negotiated.cs.mac, negotiated.sc.mac];
     const weak = weakAlgorithms(used);
     const fields = { kex: negotiated.kex, cipher: negotiated.cs.cipher, mac: negotiated.cs.mac, hostKey: negotiated.serverHostKey };
@@ -225,6 +230,8 @@ export class SshConnection implements TransportEvents, ChannelLink {
     this.#idleSince = performance.now();
     this.#transport?.authenticated();
     this.sendMessage(encodeMessage(Message.USERAUTH_SUCCESS));
+    const announcement = announceHostKeys(this.#context.hostKeys, clientIdent);
+    if (announcement) this.sendMessage(announcement);
     this.#info = {
       id,
       remoteAddress,
@@ -308,6 +315,11 @@ export class SshConnection implements TransportEvents, ChannelLink {
   #globalRequest(reader: WireReader): void {
     const name = reader.text();
     const wantReply = reader.boolean();
+    if (name === PROOF_REQUEST && wantReply) {
+      const proof = proveHostKeys(this.#context.hostKeys, reader, this.#transport?.sessionId ?? Buffer.alloc(0), this.#hostKeyAlgorithm);
+      this.sendMessage(proof ?? encodeMessage(Message.REQUEST_FAILURE));
+      return;
+    }
     const understood = name === "no-more-sessions@openssh.com";
     if (understood) this.#noMoreSessions = true;
     if (wantReply) this.sendMessage(encodeMessage(understood ? Message.REQUEST_SUCCESS : Message.REQUEST_FAILURE));

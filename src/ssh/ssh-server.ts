@@ -9,7 +9,7 @@ import { plainAddress } from "../auth/key-options.ts";
 import type { ByteBudget } from "../byte-budget.ts";
 import { ConfigError, ProtocolError } from "../errors.ts";
 import { Admission, type AdmissionLimits, type SourcePolicy } from "./admission.ts";
-import { type AlgorithmPreset, algorithmsFor, preferGcm } from "./algorithms.ts";
+import { type AlgorithmPreset, algorithmsFor, bestFor } from "./algorithms.ts";
 import { type HostKey, keysByAlgorithm, loadHostKeys } from "./host-keys.ts";
 import { type Opening, readOpening } from "./opening.ts";
 import { SessionRegistry } from "./session-registry.ts";
@@ -116,7 +116,7 @@ export class SshServer {
     await cryptoReady;
     this.#hostKeys = await loadHostKeys(this.#options.hostKeys);
     this.#hostKeyMap = keysByAlgorithm(this.#hostKeys);
-    for (const { type, fingerprint, path } of this.#hostKeys) this.#log.info({ type, fingerprint, path }, "host key");
+    for (const { type, fingerprint, path, active } of this.#hostKeys) this.#log.info({ type, fingerprint, path, active }, "host key");
     if (!nativeCrypto)
       this.#log.warn(
         "ssh2's compiled cipher module is missing: encryption costs 1.2 to 2.7 times the CPU; npm rebuild ssh2 with a C++ toolchain adds it",
@@ -227,6 +227,7 @@ export class SshServer {
       budget: this.#options.budget,
       limits: this.#limits,
       banner: this.#options.banner,
+      hostKeys: this.#hostKeys,
       log: this.#log.child({ session: id }),
       admitLogin: (user) => {
         if (this.#draining) return "the server is shutting down";
@@ -247,7 +248,7 @@ export class SshServer {
       if (!connection.authenticated) connection.end(grace.reason instanceof Error ? grace.reason.message : "no login");
     });
     const lists = algorithmsFor(this.#options.algorithms ?? "modern", opening.software, new Set(Object.keys(this.#hostKeyMap)));
-    const offer = createOffer(opening.kexInit ? preferGcm(lists, opening.kexInit) : lists);
+    const offer = createOffer(opening.kexInit ? bestFor(lists, opening.kexInit) : lists);
     const transport = new Transport({
       socket,
       hostKeys: this.#hostKeyMap,
