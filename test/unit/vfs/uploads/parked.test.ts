@@ -1,0 +1,123 @@
+import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import type { FileHandle } from "../../../../src/vfs/file-system.ts";
+import { Fixture, KIB, pattern, same, writeAll } from "./upload-fixture.ts";
+
+const temporary = "a/photo.jpg.filepart";
+const final = "a/photo.jpg";
+
+let fixture: Fixture;
+
+beforeEach(async () => {
+  fixture = await Fixture.create();
+});
+
+afterEach(async () => {
+  await fixture.close();
+  expect(fixture.budget.used).toBe(0);
+});
+
+async function park(bytes: Uint8Array): Promise<void> {
+  const handle = await fixture.open({ key: temporary });
+  await writeAll(handle, bytes);
+  await handle.close();
+}
+
+function rename(to: string, replace = false): Promise<boolean> {
+  return fixture.view("two").rename(temporary, to, { replace, path: `/${to}` });
+}
+
+for (const size of [0, 100 * KIB, 300 * KIB]) {
+  describe(`an upload of ${size} bytes under a temporary name`, () => {
+    const bytes = pattern(size);
+
+    it("is published by the rename alone: no copy, no delete", async () => {
+      await park(bytes);
+      expect(await fixture.read(temporary)).toBeUndefined();
+      expect(await fixture.read(final)).toBeUndefined();
+      expect(await fixture.view("two").find(temporary)).toMatchObject({ state: "parked", attributes: { size } });
+      expect(await fixture.view("two").find(final)).toBeUndefined();
+      expect(fixture.published).toEqual([]);
+      expect(await rename(final)).toBe(true);
+      expect(same(await fixture.read(final), bytes)).toBe(true);
+      const parts = Math.max(1, Math.ceil(size / (128 * KIB)));
+      expect(fixture.takeRequests()).toEqual(["createUpload", ...Array<string>(parts).fill("uploadPart"), "complete"]);
+      expect(fixture.published).toMatchObject([{ key: final, size }]);
+      expect((await fixture.inner.head(final)).contentType).toBe("image/jpeg");
+      expect(await fixture.view("two").find(temporary)).toBeUndefined();
+      expect(await rename(final)).toBe(false);
+    });
+
+    it("gets times that are set between CLOSE and rename", async () => {
+      await park(bytes);
+      expect(await fixture.view("two").setAttributes(temporary, { mtime: 1_500_000_000 })).toBe(true);
+      expect((await fixture.view("two").find(temporary))?.attributes.mtime).toBe(1_500_000_000);
+      await rename(final);
+      expect((await fixture.inner.head(final)).metadata).toEqual({ mtime: "1500000000" });
+      expect(same(await fixture.read(final), bytes)).toBe(true);
+      const requests = fixture.takeRequests();
+      expect(requests.includes("copy")).toBe(size === 0 || size > 128 * KIB);
+      expect(await fixture.unfinished()).toEqual([]);
+    });
+
+    it("survives a restart", async () => {
+      await park(bytes);
+      await fixture.restart();
+      await rename(final);
+      expect(same(await fixture.read(final), bytes)).toBe(true);
+    });
+
+    it("can be renamed to another name", async () => {
+      await park(bytes);
+      await rename("b/other.jpg");
+      expect(same(await fixture.read("b/other.jpg"), bytes)).toBe(true);
+      expect(await fixture.read(final)).toBeUndefined();
+      expect(fixture.published.at(-1)).toMatchObject({ key: "b/other.jpg" });
+    });
+
+    it("does not replace what is there unless asked to", async () => {
+      await fixture.inner.put(final, [pattern(10)]);
+      await park(bytes);
+      await expect(rename(final)).rejects.toMatchObject({ code: "exists" });
+      await expect(rename("b/other.jpg")).rejects.toMatchObject({ code: "exists" });
+      expect(same(await fixture.read(final), pattern(10))).toBe(true);
+      await rename(final, true);
+      expect(same(await fixture.read(final), bytes)).toBe(true);
+    });
+
+    it("is discarded by rm and replaced by a new one", async () => {
+      await park(bytes);
+      await park(pattern(50 * KIB, 9));
+      expect(await fixture.unfinished()).toHaveLength(1);
+      expect(await fixture.view("two").discard(temporary)).toBe(true);
+      expect(await fixture.unfinished()).toEqual([]);
+    });
+  });
+}
+
+describe("an interrupted upload under a temporary name", () => {
+  async function resume(at: number, bytes: Uint8Array): Promise<FileHandle> {
+    const handle = await fixture.open({ key: temporary, flags: { write: true } }, fixture.view("two"));
+    await writeAll(handle, bytes, at);
+    return handle;
+  }
+
+  it("is continued, parked and published", async () => {
+    const bytes = pattern(500 * KIB);
+    const handle = await fixture.open({ key: temporary });
+    await writeAll(handle, bytes.subarray(0, 300 * KIB));
+    await handle.abort(new Error("connection lost"));
+    expect(await fixture.view("two").find(temporary)).toMatchObject({ state: "dropped", attributes: { size: 300 * KIB } });
+    await (await resume(300 * KIB, bytes.subarray(300 * KIB))).close();
+    await rename(final);
+    expect(same(await fixture.read(final), bytes)).toBe(true);
+  });
+
+  it("may go on after it was parked", async () => {
+    const bytes = pattern(500 * KIB);
+    await park(bytes.subarray(0, 300 * KIB));
+    await (await resume(300 * KIB, bytes.subarray(300 * KIB))).close();
+    await rename(final);
+    expect(same(await fixture.read(final), bytes)).toBe(true);
+    expect(await fixture.unfinished()).toEqual([]);
+  });
+});
