@@ -119,7 +119,7 @@ export class Gateway {
     const files = await UserFiles.open({ config, budget, metrics, log: this.#log });
     const sessions = new GatewaySessions({
       budget,
-      commands: createCommands(),
+      commands: createCommands(budget),
       log: this.#log,
       files: (session) => this.#filesOf(files, session),
       rates: (user) => this.#rates.get(user),

@@ -120,7 +120,7 @@ describe("user add, list, remove", () => {
     ["a name that is there", ["zoe", "--key", "alice.pub"], /gateway\.yaml:7:3: user "zoe" is already defined/],
     ["a name that cannot be", ["../x", "--key", "alice.pub"], /cannot be a name/],
     ["no key file", ["bob", "--key", "none.pub"], /--key .*none\.pub: ENOENT/],
-    ["a key file without key", ["bob", "--key", "empty.pub"], /there is no key in it/],
+    ["a key file without key", ["bob", "--key", "empty.pub"], /there is no key/],
     ["an unknown region", ["bob", "--key", "alice.pub", "--region", "eu"], /region "eu" is not defined/],
     [
       "an overlapping storage",
