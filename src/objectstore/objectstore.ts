@@ -21,7 +21,7 @@ export interface ObjectInfo {
   readonly storageClass?: string;
 }
 
-/** One object as a listing shows it: without metadata. */
+/** One object as a listing shows it. */
 export interface ListedObject {
   readonly kind: "object";
   readonly key: string;
@@ -29,6 +29,8 @@ export interface ListedObject {
   readonly etag: string;
   readonly lastModifiedMs: number;
   readonly storageClass?: string;
+  /** Time and mode as in `ObjectInfo.metadata`, where a listing knows them (a local disk does, S3 does not). */
+  readonly metadata?: Readonly<Record<string, string>>;
 }
 
 /** All keys that share `prefix` up to and including the delimiter, folded into one entry. */
@@ -44,7 +46,7 @@ export type ListEntry = ListedObject | ListedPrefix;
 export interface ListOptions {
   /** Folds keys into prefixes at this character; only `/` is asked for. */
   readonly delimiter?: "/";
-  /** Lists only keys strictly after this one in UTF-8 byte order. */
+  /** Lists only entries (keys, or prefixes they are folded into) strictly after this name in UTF-8 byte order. */
   readonly after?: string;
   /** Entries per page, 1 to 1,000 (default 1,000). */
   readonly pageSize?: number;
@@ -178,6 +180,14 @@ export interface StoreLimits {
   readonly preferredPartSize: number;
 }
 
+/** Room on the medium of a store, in bytes and numbers of objects. */
+export interface StoreSpace {
+  readonly totalBytes: number;
+  readonly freeBytes: number;
+  readonly totalObjects: number;
+  readonly freeObjects: number;
+}
+
 /** A flat store of immutable objects: see the head of this file. */
 export interface ObjectStore {
   readonly limits: StoreLimits;
@@ -198,6 +208,13 @@ export interface ObjectStore {
   delete(keys: readonly string[], signal?: AbortSignal): Promise<void>;
   /** Pages of the keys that begin with `prefix`; the first page is asked for when iteration starts. Pages may be empty. */
   list(prefix: string, options?: ListOptions): AsyncIterable<ListEntry[]>;
+  /**
+   * Renames an object in one step at no cost, where the store can (a local disk): same rules and result as `copy`, and
+   * `from` is gone. Absent where only a copy and a deletion do it.
+   */
+  move?(from: string, to: string, options?: Omit<CopyOptions, "sourceSize">): Promise<PutResult>;
+  /** Room on the medium, where it has an end. */
+  space?(): Promise<StoreSpace>;
   /** Releases connections and timers. */
   close(): Promise<void>;
 }

@@ -1,4 +1,8 @@
 /** The contract of the object store port, over every adapter. */
+import { mkdtemp, readdir, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { openLocalStore } from "../../src/objectstore/local-store.ts";
 import { createMemoryStore } from "../../src/objectstore/memory-store.ts";
 import { withConcurrencyLimit, withPrefixGuard } from "../../src/objectstore/limited-store.ts";
 import type { ObjectStore } from "../../src/objectstore/objectstore.ts";
@@ -26,6 +30,27 @@ describeObjectStore("memory, guarded and limited", async () => {
   const store = withConcurrencyLimit(withPrefixGuard(createMemoryStore({ limits: SMALL_PARTS }), ""), 3);
   return { store, reset: () => empty(store), close: () => store.close() };
 });
+
+describeObjectStore(
+  "local",
+  async () => {
+    const root = await mkdtemp(join(tmpdir(), "object-store-"));
+    const store = await openLocalStore({ root });
+    return {
+      store,
+      reset: async () => {
+        for (const name of await readdir(root)) if (name !== ".sftp-gateway") await rm(join(root, name), { recursive: true });
+        for await (const { key, uploadId } of store.listUploads("")) await store.openUpload(key, uploadId).abort();
+      },
+      close: async () => {
+        await store.close();
+        await rm(root, { recursive: true });
+      },
+    };
+  },
+  // A disk has no names such as `//`, `.` and none of more than 255 bytes.
+  { anyKey: false, readersKeepVersion: true },
+);
 
 describeObjectStore("s3", async () => {
   const server = await startS3Server({ buckets: ["museum"], minPartSize: SMALL_PARTS.minPartSize });

@@ -1,0 +1,77 @@
+/**
+ * A file being read: one chunk ahead of its reader, from a descriptor that keeps the version that was opened even when
+ * the name is published anew. Knows nothing of keys and directories.
+ */
+import { closeFile, READ_SIZE, readChunk } from "./local-files.ts";
+import { StoreError } from "../errors.ts";
+import { localError } from "./local-errors.ts";
+import type { ObjectBody, ObjectInfo } from "./objectstore.ts";
+import { checkNotAborted } from "./request-checks.ts";
+
+/** What is read: the descriptor now belongs to the body; `end` is exclusive. */
+export interface LocalBodyOptions {
+  readonly info: ObjectInfo;
+  readonly fd: number;
+  readonly start: number;
+  readonly end: number;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** See the head of this file. */
+export class LocalBody implements ObjectBody {
+  readonly info: ObjectInfo;
+  readonly body: AsyncIterable<Uint8Array>;
+  readonly #options: LocalBodyOptions;
+  #reading: Promise<unknown> | undefined;
+  #closed: Promise<void> | undefined;
+  #destroyed = false;
+
+  constructor(options: LocalBodyOptions) {
+    this.info = options.info;
+    this.#options = options;
+    this.body = this.#read();
+  }
+
+  destroy(): void {
+    this.#destroyed = true;
+    // A descriptor that closes badly was only read from: nothing is lost.
+    this.#close().catch(() => undefined);
+  }
+
+  async *#read(): AsyncGenerator<Uint8Array> {
+    const { start, end, signal, info } = this.#options;
+    try {
+      let position = start;
+      let next = this.#readAt(position);
+      while (position < end) {
+        const chunk = await next;
+        checkNotAborted(signal);
+        if (this.#destroyed) throw new StoreError("aborted", "the body was given up by its reader");
+        if (chunk.byteLength === 0)
+          throw new StoreError("io", `${JSON.stringify(info.key)} was cut short by somebody else while it was read`);
+        position += chunk.byteLength;
+        next = this.#readAt(position);
+        yield chunk;
+      }
+    } catch (error) {
+      throw localError(error, `reading ${JSON.stringify(info.key)}`);
+    } finally {
+      await this.#close();
+    }
+  }
+
+  /** Begins to read; whoever awaits it learns of errors. */
+  #readAt(position: number): Promise<Uint8Array> {
+    const { fd, end } = this.#options;
+    if (position >= end || this.#destroyed) return Promise.resolve(new Uint8Array(0));
+    const reading = readChunk(fd, position, Math.min(READ_SIZE, end - position));
+    this.#reading = reading.catch(() => undefined);
+    return reading;
+  }
+
+  /** Waits for a read under way: closing under it could hit another file that gets the same number. */
+  #close(): Promise<void> {
+    this.#closed ??= Promise.resolve(this.#reading).then(() => closeFile(this.#options.fd));
+    return this.#closed;
+  }
+}
