@@ -114,13 +114,19 @@ export class SshServer {
   /** Loads the host keys; `accept` can be used afterwards. Throws `ConfigError`. */
   async prepare(): Promise<void> {
     await cryptoReady;
-    this.#hostKeys = await loadHostKeys(this.#options.hostKeys);
-    this.#hostKeyMap = keysByAlgorithm(this.#hostKeys);
+    await this.reloadHostKeys();
     for (const { type, fingerprint, path, active } of this.#hostKeys) this.#log.info({ type, fingerprint, path, active }, "host key");
     if (!nativeCrypto)
       this.#log.warn(
         "ssh2's compiled cipher module is missing: encryption costs 1.2 to 2.7 times the CPU; npm rebuild ssh2 with a C++ toolchain adds it",
       );
+  }
+
+  /** Reads the host keys again; new connections get what is there now. Throws `ConfigError`; the old ones stay then. */
+  async reloadHostKeys(): Promise<void> {
+    const keys = await loadHostKeys(this.#options.hostKeys);
+    this.#hostKeys = keys;
+    this.#hostKeyMap = keysByAlgorithm(keys);
   }
 
   /** Prepares and listens on every address. Throws `ConfigError`; nothing listens then. */
