@@ -63,13 +63,20 @@ function shellWord(text: string): string {
   return /^[A-Za-z0-9_@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
 
+/** Writes the lines of `name`; those of other ports stay, since another demonstration may run on one. */
+async function addKnownHosts(file: string, name: string, gateway: Gateway): Promise<void> {
+  const before = await readFile(file, "utf8").catch(() => "");
+  const others = before.split("\n").filter((line) => line !== "" && !line.startsWith(`${name} `));
+  const own = gateway.hostKeys.map(({ publicKey }) => `${name} ${publicKey}`);
+  await writeFile(file, `${[...others, ...own].join("\n")}\n`, { mode: 0o644 });
+}
+
 /** Writes the known_hosts file of the running gateway and prints the lines to paste. */
 export async function printDemo(demo: Demo, gateway: Gateway, terminal: Terminal): Promise<void> {
   const [address] = gateway.addresses;
   if (!address) return;
   const { host, port } = address;
-  const known = gateway.hostKeys.map(({ publicKey }) => `[${host}]:${port} ${publicKey}\n`).join("");
-  await writeFile(demo.knownHostsFile, known, { mode: 0o644 });
+  await addKnownHosts(demo.knownHostsFile, `[${host}]:${port}`, gateway);
   // Each word is quoted for the shell; rsync splits its -e text again by itself, so that gets its own quotes.
   const options = [
     "-i",
