@@ -9,7 +9,7 @@ import { wireString } from "../auth/wire-reader.ts";
 import { ProtocolError } from "../errors.ts";
 import type { PayloadResult, Ssh2Protocol } from "./ssh2-adapter.ts";
 
-/** Name of the exchange. */
+/** Name of the exchange. Who offers it must offer curve25519-sha256 too, for ssh2 to find. */
 export const MLKEM768_X25519 = "mlkem768x25519-sha256";
 
 const STAND_IN = "curve25519-sha256";

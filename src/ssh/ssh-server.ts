@@ -9,7 +9,7 @@ import { plainAddress } from "../auth/key-options.ts";
 import type { ByteBudget } from "../byte-budget.ts";
 import { ConfigError, ProtocolError } from "../errors.ts";
 import { Admission, type AdmissionLimits, type SourcePolicy } from "./admission.ts";
-import { type AlgorithmPreset, algorithmsFor, bestFor } from "./algorithms.ts";
+import { type AlgorithmPreset, algorithmsFor, preferGcm } from "./algorithms.ts";
 import { type HostKey, keysByAlgorithm, loadHostKeys } from "./host-keys.ts";
 import { type Opening, readOpening } from "./opening.ts";
 import { SessionRegistry } from "./session-registry.ts";
@@ -254,7 +254,7 @@ export class SshServer {
       if (!connection.authenticated) connection.end(grace.reason instanceof Error ? grace.reason.message : "no login");
     });
     const lists = algorithmsFor(this.#options.algorithms ?? "modern", opening.software, new Set(Object.keys(this.#hostKeyMap)));
-    const offer = createOffer(opening.kexInit ? bestFor(lists, opening.kexInit) : lists);
+    const offer = createOffer(opening.kexInit ? preferGcm(lists, opening.kexInit) : lists);
     const transport = new Transport({
       socket,
       hostKeys: this.#hostKeyMap,
