@@ -1,5 +1,5 @@
 import { describe, expect, it } from "vitest";
-import { onEachStore, REMOTE, STORED } from "../interop/on-stores.ts";
+import { onEachStore, plant, REMOTE, STORED } from "../interop/on-stores.ts";
 import { sample } from "../interop/samples.ts";
 import { SshSftpClient, SftpStatusError } from "../support/ssh-sftp-client.ts";
 import { FX, FXF } from "../support/sftp-packets.ts";
@@ -66,10 +66,10 @@ onEachStore("a connection that is cut", [], {}, (at) => {
         });
 
         it(`keeps the old version whole${andOneMore ? " (cut before the answer)" : ""}`, async () => {
-          const { store, gateway } = at();
+          const { gateway } = at();
           for (const cut of cuts) {
             const name = `old-${size}-${cut}-${andOneMore}`;
-            store.put(`${STORED}/${name}`, old);
+            await plant(at(), name, old);
             await cutAfter(`${REMOTE}/${name}`, data, block, cut, andOneMore);
             const reader = await SshSftpClient.connect(gateway);
             const seen = sha256(await reader.getFile(`${REMOTE}/${name}`, BLOCK));
@@ -86,7 +86,7 @@ onEachStore("a connection that is cut", [], {}, (at) => {
     const { store, gateway } = at();
     const path = `${REMOTE}/mixture`;
     const data = sample(9_000_000);
-    store.put(`${STORED}/mixture`, sample(1_000_003));
+    await plant(at(), "mixture", sample(1_000_003));
     await cutAfter(path, data, BLOCK, 20, false);
     const client = await SshSftpClient.connect(gateway);
     const size = (await sizeOf(client, path)) ?? 0;

@@ -182,7 +182,7 @@ describe("a failing store", () => {
     await Promise.all(clients.map((one) => one.end()));
     for (let n = 0; n < 64; n++) expect(s3.contents.object(BUCKET, `${PREFIX}${STORED}/${name}-${n}`)?.sha256()).toBe(sha256(data));
     expect(peakKib).toBeGreaterThan(0);
-    expect(peakKib / 1024).toBeLessThan(256 + 200);
+    expect(peakKib / 1024).toBeLessThan(256 + 256);
   });
 });
 

@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
 import { run, runOk } from "../support/processes.ts";
 import { sha256 } from "../support/test-store.ts";
-import { expectFiles, expectStored, onEachStore, REMOTE, STORED, writeTree } from "./on-stores.ts";
+import { expectFiles, expectStored, onEachStore, plant, REMOTE, STORED, writeTree } from "./on-stores.ts";
 import { sample } from "./samples.ts";
 
 onEachStore("curl", ["curl"], {}, (at) => {
@@ -28,7 +28,7 @@ onEachStore("curl", ["curl"], {}, (at) => {
     const { work, store } = at();
     const whole = sample(9_000_000);
     writeTree(work, { whole, part: whole.subarray(0, 123_456) });
-    store.put(`${STORED}/curl-resumed`, whole.subarray(0, 5_500_000));
+    await plant(at(), `curl-resumed`, whole.subarray(0, 5_500_000));
     await curl("-C", "-", "-T", "whole", url(`${REMOTE}/curl-resumed`));
     expect(store.sha256(`${STORED}/curl-resumed`)).toBe(sha256(whole));
     await curl("-C", "-", "-o", "part", url(`${REMOTE}/curl-resumed`));

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { expect, it } from "vitest";
 import { runOk } from "../support/processes.ts";
 import { sha256 } from "../support/test-store.ts";
-import { expectFiles, expectStored, type Interop, onEachStore, REMOTE, STORED, writeTree } from "./on-stores.ts";
+import { expectFiles, expectStored, type Interop, onEachStore, plant, REMOTE, STORED, writeTree } from "./on-stores.ts";
 import { sample, TREE } from "./samples.ts";
 
 async function lftp({ gateway, work }: Interop, ...commands: string[]) {
@@ -37,8 +37,8 @@ onEachStore("lftp", ["lftp", "ssh"], {}, (at) => {
   it("deletes what the source does not have", async () => {
     const { work, store } = at();
     writeTree(join(work, "tree"), { "a/b": "1" });
-    store.put(`${STORED}/del/a/old`, "old");
-    store.put(`${STORED}/del/gone/x`, "old");
+    await plant(at(), `del/a/old`, "old");
+    await plant(at(), `del/gone/x`, "old");
     await lftp(at(), `mirror -R --delete tree ${REMOTE}/del`);
     expectStored(store, `${STORED}/del`, { "a/b": "1" });
   });
@@ -47,15 +47,15 @@ onEachStore("lftp", ["lftp", "ssh"], {}, (at) => {
     const { work, store } = at();
     const whole = sample(9_000_000);
     writeTree(work, { whole, part: whole.subarray(0, 4_000_000) });
-    store.put(`${STORED}/continued`, whole.subarray(0, 6_000_001));
+    await plant(at(), `continued`, whole.subarray(0, 6_000_001));
     await lftp(at(), `put -c whole -o ${REMOTE}/continued`, `get -c ${REMOTE}/continued -o part`);
     expect(store.sha256(`${STORED}/continued`)).toBe(sha256(whole));
     expectFiles(work, { part: whole });
   });
 
   it("downloads in segments", async () => {
-    const { work, store } = at();
-    store.put(`${STORED}/segments`, sample(9_000_000));
+    const { work } = at();
+    await plant(at(), `segments`, sample(9_000_000));
     await lftp(at(), `pget -n 4 ${REMOTE}/segments -o segments`);
     expectFiles(work, { segments: sample(9_000_000) });
   });

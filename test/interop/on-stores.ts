@@ -6,6 +6,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect } from "vi
 import { BUCKET, type GatewayOptions, startGateway, type TestGateway } from "../support/gateway.ts";
 import { requireTool } from "../support/require-tool.ts";
 import { type S3Server, startS3Server } from "../support/s3-server/s3-server.ts";
+import { SshSftpClient } from "../support/ssh-sftp-client.ts";
 import { sha256, type TestStore } from "../support/test-store.ts";
 
 /** What a test works with. */
@@ -48,6 +49,22 @@ export function onEachStore(client: string, tools: readonly string[], options: G
       define(() => ({ gateway, store: gateway.store, s3, work }));
     });
   }
+}
+
+/**
+ * Publishes a file behind the gateway's back, as another program would, and waits until the gateway shows it: what it
+ * has seen of a folder it may trust for some seconds.
+ */
+export async function plant({ gateway, store }: Interop, name: string, bytes: Uint8Array | string): Promise<void> {
+  store.put(`${STORED}/${name}`, bytes);
+  const client = await SshSftpClient.connect(gateway);
+  const size = () =>
+    client.stat(`${REMOTE}/${name}`).then(
+      (attributes) => attributes.size,
+      () => undefined,
+    );
+  await expect.poll(size, { timeout: 15_000, interval: 100 }).toBe(Buffer.byteLength(bytes));
+  await client.end();
 }
 
 /** Files by relative name. */

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { describe, expect, it } from "vitest";
 import { run, runOk } from "../support/processes.ts";
 import { sha256 } from "../support/test-store.ts";
-import { expectFiles, expectStored, type Interop, onEachStore, REMOTE, STORED, writeTree } from "./on-stores.ts";
+import { expectFiles, expectStored, type Interop, onEachStore, plant, REMOTE, STORED, writeTree } from "./on-stores.ts";
 import { sample, TREE } from "./samples.ts";
 
 function scpArguments({ gateway }: Interop, args: readonly string[]): string[] {
@@ -59,7 +59,7 @@ onEachStore("OpenSSH scp", ["scp"], {}, (at) => {
       it("copies several files into a folder and by wildcard", async () => {
         const { work, store } = at();
         writeTree(work, { "a.txt": "a", "b.txt": "b" });
-        store.put(`${STORED}/${dir}-into/keep.md`, "k");
+        await plant(at(), `${dir}-into/keep.md`, "k");
         await scp("a.txt", "b.txt", remote(`${dir}-into/`));
         expectStored(store, `${STORED}/${dir}-into`, { "a.txt": "a", "b.txt": "b", "keep.md": "k" });
         await scp(`${remote(`${dir}-into`)}/*.txt`, ".");

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { expect, it } from "vitest";
 import { run, runOk } from "../support/processes.ts";
 import { sha256 } from "../support/test-store.ts";
-import { expectFiles, expectStored, type Interop, onEachStore, REMOTE, STORED, writeTree } from "./on-stores.ts";
+import { expectFiles, expectStored, type Interop, onEachStore, plant, REMOTE, STORED, writeTree } from "./on-stores.ts";
 import { SIZES, sample, TREE } from "./samples.ts";
 
 /** Runs a batch; a line with a leading `-` may fail. */
@@ -64,7 +64,7 @@ onEachStore("OpenSSH sftp", ["sftp"], {}, (at) => {
     const { work, store } = at();
     const whole = sample(9 * 1024 * 1024 + 11);
     writeTree(work, { whole, down: whole.subarray(0, 5_000_000) });
-    store.put(`${STORED}/resumed`, whole.subarray(0, 6_000_000));
+    await plant(at(), `resumed`, whole.subarray(0, 6_000_000));
     await sftp(at(), [`reput whole ${REMOTE}/resumed`, `reget ${REMOTE}/resumed down`]);
     expect(store.sha256(`${STORED}/resumed`)).toBe(sha256(whole));
     expectFiles(work, { down: whole });
@@ -108,7 +108,8 @@ onEachStore("OpenSSH sftp", ["sftp"], {}, (at) => {
 
   it("lists 3,000 entries", async () => {
     const { store } = at();
-    for (let n = 0; n < 3000; n++) store.put(`${STORED}/many/sheet-${String(n).padStart(5, "0")}.jpg`, "x");
+    for (let n = 1; n < 3000; n++) store.put(`${STORED}/many/sheet-${String(n).padStart(5, "0")}.jpg`, "x");
+    await plant(at(), "many/sheet-00000.jpg", "x");
     const { stdout } = await sftp(at(), [`ls -1 ${REMOTE}/many`]);
     const names = stdout.split("\n").filter((line) => line.includes("sheet-"));
     expect(names).toHaveLength(3000);

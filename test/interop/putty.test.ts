@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { beforeAll, expect, it } from "vitest";
 import { runOk } from "../support/processes.ts";
 import { sha256 } from "../support/test-store.ts";
-import { expectFiles, expectStored, onEachStore, REMOTE, STORED, writeTree } from "./on-stores.ts";
+import { expectFiles, expectStored, onEachStore, plant, REMOTE, STORED, writeTree } from "./on-stores.ts";
 import { sample, TREE } from "./samples.ts";
 
 onEachStore("PuTTY", ["psftp", "pscp", "puttygen"], {}, (at) => {
@@ -46,7 +46,7 @@ onEachStore("PuTTY", ["psftp", "pscp", "puttygen"], {}, (at) => {
     const { work, store } = at();
     writeTree(join(work, "tree"), TREE);
     writeTree(work, { whole: sample(9_000_000), part: sample(9_000_000).subarray(0, 100_000) });
-    store.put(`${STORED}/pr/resumed`, sample(9_000_000).subarray(0, 5_500_000));
+    await plant(at(), `pr/resumed`, sample(9_000_000).subarray(0, 5_500_000));
     await psftp(
       `put -r tree ${REMOTE}/ptree`,
       `get -r ${REMOTE}/ptree back`,
@@ -69,7 +69,7 @@ onEachStore("PuTTY", ["psftp", "pscp", "puttygen"], {}, (at) => {
       await pscp(protocol, "-p", `gw:${REMOTE}/pscp${protocol}.bin`, "back.bin");
       expectFiles(work, { "back.bin": sample(1_000_003) });
       expect(statSync(join(work, "back.bin")).mtimeMs).toBe(1_500_000_000_000);
-      store.put(`${STORED}/pscp${protocol}-dir/keep`, "k");
+      await plant(at(), `pscp${protocol}-dir/keep`, "k");
       await pscp(protocol, "-r", "tree", `gw:${REMOTE}/pscp${protocol}-dir`);
       expectStored(store, `${STORED}/pscp${protocol}-dir`, { keep: "k", "tree/a": "1", "tree/b/c": "2" });
     });

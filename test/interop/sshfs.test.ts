@@ -2,11 +2,14 @@ import { type ChildProcess, spawn } from "node:child_process";
 import { accessSync, constants, existsSync, mkdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { run, runOk, stopProcess } from "../support/processes.ts";
 import { sha256 } from "../support/test-store.ts";
 import { expectStored, type Interop, onEachStore, REMOTE, STORED, writeTree } from "./on-stores.ts";
 import { sample, TREE } from "./samples.ts";
+
+/** sshfs closes files behind the caller: what a program has closed is published a little later. */
+const PATIENCE = { timeout: 5_000, interval: 20 };
 
 /** Mounts the upload folder; everything on the mount is done by child processes, which can be ended if it hangs. */
 class Mount {
@@ -64,14 +67,14 @@ onEachStore("sshfs", ["sshfs", "fusermount3"], {}, (at) => {
       const { work, store } = at();
       writeTree(join(work, "tree"), { ...TREE, "large.bin": sample(21 * 1024 * 1024 + 7) });
       await mount.sh(`cp -r "${work}/tree" copied; cp -r copied "${work}/back"; diff -r "${work}/tree" "${work}/back"`);
-      expectStored(store, `${STORED}/copied`, { ...TREE, "large.bin": sample(21 * 1024 * 1024 + 7) });
+      await vi.waitFor(() => expectStored(store, `${STORED}/copied`, { ...TREE, "large.bin": sample(21 * 1024 * 1024 + 7) }), PATIENCE);
     });
 
     it("moves files and folders", async () => {
       const { store } = at();
       await mount.sh("mkdir m m/in; printf one > m/in/a; mv m/in/a m/b; mv m/in m/out; printf two > m/out/c; mv m/out/c m/b");
       await mount.sh("test ! -e m/in; test -d m/out; rmdir m/out");
-      expectStored(store, `${STORED}/m`, { b: "two" });
+      await vi.waitFor(() => expectStored(store, `${STORED}/m`, { b: "two" }), PATIENCE);
     });
 
     it("rewrites a file as editors do", async () => {
@@ -79,22 +82,25 @@ onEachStore("sshfs", ["sshfs", "fusermount3"], {}, (at) => {
       await mount.sh("mkdir e; printf 'first version' > e/note.txt");
       await mount.sh("printf 'second' > e/.note.txt.swp; cp e/note.txt e/note.txt~; mv e/.note.txt.swp e/note.txt; rm e/note.txt~");
       await mount.sh("printf 'third, in place' > e/note.txt; cat e/note.txt");
-      expectStored(store, `${STORED}/e`, { "note.txt": "third, in place" });
+      await vi.waitFor(() => expectStored(store, `${STORED}/e`, { "note.txt": "third, in place" }), PATIENCE);
     });
 
     it("appends, truncates and writes in the middle", async () => {
       const { work, store } = at();
       writeTree(work, { big: sample(9_000_000) });
       await mount.sh(`mkdir t; cp "${work}/big" t/append; printf tail >> t/append`);
-      expect(store.sha256(`${STORED}/t/append`)).toBe(sha256(Buffer.concat([sample(9_000_000), Buffer.from("tail")])));
+      await vi.waitFor(
+        () => expect(store.sha256(`${STORED}/t/append`)).toBe(sha256(Buffer.concat([sample(9_000_000), Buffer.from("tail")]))),
+        PATIENCE,
+      );
       await mount.sh(`cp "${work}/big" t/cut; truncate -s 6000000 t/cut; stat -c %s t/cut`);
-      expect(store.sha256(`${STORED}/t/cut`)).toBe(sha256(sample(9_000_000).subarray(0, 6_000_000)));
+      await vi.waitFor(() => expect(store.sha256(`${STORED}/t/cut`)).toBe(sha256(sample(9_000_000).subarray(0, 6_000_000))), PATIENCE);
       await mount.sh(`cp "${work}/big" t/middle; printf MIDDLE | dd of=t/middle bs=1 seek=4000000 conv=notrunc status=none`);
       const expected = Buffer.from(sample(9_000_000));
       expected.write("MIDDLE", 4_000_000);
-      expect(store.sha256(`${STORED}/t/middle`)).toBe(sha256(expected));
+      await vi.waitFor(() => expect(store.sha256(`${STORED}/t/middle`)).toBe(sha256(expected)), PATIENCE);
       await mount.sh(`printf abc > t/grown; truncate -s 10 t/grown`);
-      expect(store.sha256(`${STORED}/t/grown`)).toBe(sha256(Buffer.from("abc\0\0\0\0\0\0\0")));
+      await vi.waitFor(() => expect(store.sha256(`${STORED}/t/grown`)).toBe(sha256(Buffer.from("abc\0\0\0\0\0\0\0"))), PATIENCE);
     });
 
     it("keeps times and modes, lists and removes", async () => {

@@ -1,0 +1,244 @@
+/**
+ * Every option a customer types, up and down, against our server and against the real one on a local directory: the
+ * trees on both sides, the exit status and the output must be the same. Nothing here is typed by hand as expected.
+ */
+import { randomBytes } from "node:crypto";
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { ModelFileSystem } from "../support/model-file-system.ts";
+import { type ClientResult, RsyncTestServer, runRsync } from "./rsync-server.ts";
+import { describeFileSystem, describeLocal, putTree, TIME, type Tree, writeTree } from "./rsync-trees.ts";
+
+const big = randomBytes(900_000);
+const edited = Buffer.concat([big.subarray(0, 300_000), Buffer.from("edited here"), big.subarray(300_500)]);
+
+/** What is sent. */
+const SOURCE: Tree = {
+  "same.txt": { content: "the same" },
+  "changed.txt": { content: "longer than before", mtime: TIME + 50 },
+  "touched.txt": { content: "touched", mtime: TIME + 60 },
+  "samesize.txt": { content: "aaaa" },
+  "older.txt": { content: "old", mtime: TIME - 1000 },
+  "new.txt": { content: "new", mtime: TIME + 7 },
+  "empty.txt": { content: "" },
+  "dir/inner.txt": { content: "inner", mtime: TIME + 1 },
+  "dir/same2.txt": { content: "same too" },
+  "dir/sub/deep.txt": { content: "deep" },
+  "emptydir/": {},
+  "sp ace/q'u\"o$t.txt": { content: "quoted" },
+  "ümläut/größe.txt": { content: "unicode" },
+  "big.bin": { content: edited, mtime: TIME + 3 },
+  "growing.bin": { content: Buffer.concat([big, big.subarray(0, 1000)]), mtime: TIME + 3 },
+  "x.log": { content: "log of the source" },
+  ".hidden": { content: "hidden" },
+  "script.sh": { content: "#!/bin/sh", mode: 0o755 },
+};
+
+/** What is there before. */
+const TARGET: Tree = {
+  "same.txt": { content: "the same" },
+  "changed.txt": { content: "short" },
+  "touched.txt": { content: "touched" },
+  "samesize.txt": { content: "bbbb" },
+  "older.txt": { content: "this one is newer", mtime: TIME + 1000 },
+  "dir/same2.txt": { content: "same too" },
+  "dir/extra3.txt": { content: "extra" },
+  "extra.txt": { content: "extra" },
+  "extradir/e1.txt": { content: "e1" },
+  "extradir/e2.log": { content: "e2" },
+  "extradir/below/e3.txt": { content: "e3" },
+  "big.bin": { content: big },
+  "growing.bin": { content: big },
+  "x.log": { content: "log of the target" },
+  "script.sh": { content: "#!/bin/sh", mode: 0o755 },
+};
+
+/** A third tree on the server, beside the target. */
+const OTHER: Tree = {
+  "new.txt": { content: "new", mtime: TIME + 7 },
+  "dir/inner.txt": { content: "inner", mtime: TIME + 99 },
+  "dir/sub/deep.txt": { content: "other content" },
+};
+
+/** Options, with the source as `S` and the target as `T`. */
+interface Case {
+  readonly options: string;
+  /** Default: `S/ T/`. */
+  readonly paths?: readonly string[];
+  readonly only?: "up" | "down";
+  /** Output is numbers that differ from run to run. */
+  readonly silent?: boolean;
+}
+
+const CASES: readonly Case[] = [
+  ...["-a", "-r", "-rt", "-rtp", "-av", "-avv", "-aii", "-az", "-azz", "-an", "-ac", "-au", "-aI", "-aW", "-aH", "-as", "-aS", "-am"],
+  ...["-a --size-only", "-a --ignore-times", "-a --existing", "-a --ignore-existing", "-a --max-size=10", "-a --min-size=6", "-rc"],
+  ...["-a --delete", "-a --delete-before", "-a --delete-during", "-a --delete-after", "-a --delete-delay", "-a --delete --dry-run"],
+  ...["-a --delete-excluded --exclude=*.log", "-a --delete --exclude=*.log", "-a --delete --max-delete=2", "-a --delete --existing"],
+  ...[
+    "-a --exclude=dir",
+    "-a --include=*/ --include=*.txt --exclude=*",
+    "-a --exclude=/dir/sub",
+    "-a --exclude=**/deep.txt",
+    "-a --exclude=e*/",
+  ],
+  ...["-a --filter='-s_*.log' --delete", "-a --filter='P_extradir' --delete", "-a --exclude=.* --delete --delete-excluded"],
+  ...[
+    "-a --partial",
+    "-a --partial-dir=.part",
+    "-a --inplace",
+    "-a --append",
+    "-a --append-verify",
+    "-a --timeout=20",
+    "-a --bwlimit=100000",
+  ],
+  ...["-a --chmod=F600", "-a --iconv=utf-8", "-a --info=name0", "-a --debug=none", "-a --fsync", "-a --sparse", "-a --modify-window=100"],
+  ...["-a --block-size=1000", "-a --checksum-seed=7", "-a --numeric-ids", "-a --no-whole-file", "-a --compress-level=9", "-rlt --no-r"],
+  ...["-a --delay-updates", "-a -y", "-a --ignore-errors --delete", "-a --force", "-a --no-implied-dirs", "-d", "-dt --delete"],
+].map((options) => ({ options }));
+
+const SPECIAL: readonly Case[] = [
+  { options: "-a --progress", silent: true },
+  { options: "-a --stats", silent: true },
+  { options: "-a --remove-source-files" },
+  { options: "-a", paths: ["S", "T"] },
+  { options: "-a", paths: ["S/same.txt", "S/dir", "T/"] },
+  { options: "-a", paths: ["S/new.txt", "T/renamed.txt"] },
+  { options: "-a", paths: ["S/new.txt", "T/extra.txt"] },
+  { options: "-a", paths: ["S/new.txt", "T/brand-new/"] },
+  { options: "-a", paths: ["S/dir", "T/extra.txt"] },
+  { options: "-a", paths: ["S/", "T/extra.txt"] },
+  { options: "-aR", paths: ["S/./dir/sub", "T/"] },
+  { options: "-aR", paths: ["S/./dir/sub/deep.txt", "S/./new.txt", "T/"] },
+  { options: "-aR --delete", paths: ["S/./dir", "T/"] },
+  { options: "-r", paths: ["S/emptydir", "T/"] },
+  { options: "-a", paths: ["S/missing", "S/new.txt", "T/"] },
+  { options: "-a --files-from=LIST", paths: ["S/", "T/"] },
+  { options: "-a --files-from=LIST --no-relative", paths: ["S/", "T/"] },
+  { options: "-ar --files-from=LIST", paths: ["S/", "T/"] },
+  { options: "-a --mkpath", paths: ["S/dir/", "T/a/b/c/"] },
+  { options: "-ab", only: "up" },
+  { options: "-ab --suffix=.old", only: "up" },
+  { options: "-ab --delete", only: "up" },
+  { options: "-ab --backup-dir=../bak", only: "up" },
+  { options: "-ab --backup-dir=../bak --delete", only: "up" },
+  { options: "-a --link-dest=../other", only: "up" },
+  { options: "-a --copy-dest=../other", only: "up" },
+  { options: "-a --compare-dest=../other", only: "up" },
+  { options: "-ac --compare-dest=../other", only: "up" },
+  { options: "-a", paths: ["S/*.txt", "T/"], only: "down" },
+  { options: "-a", paths: ["S/*/*.txt", "T/"], only: "down" },
+  { options: "-aR", paths: ["S/./d*/same2.txt", "T/"], only: "down" },
+  { options: "-a", paths: ["S/no*match", "T/"], only: "down" },
+  { options: "--list-only -r", paths: ["S/"], only: "down" },
+];
+
+let server: RsyncTestServer;
+let work = "";
+let serial = 0;
+
+beforeAll(async () => {
+  work = mkdtempSync(join(tmpdir(), "rsync-matrix-"));
+  server = new RsyncTestServer(new ModelFileSystem());
+  await server.start();
+});
+afterAll(async () => {
+  await server.stop();
+  rmSync(work, { recursive: true });
+});
+
+/** What a run left behind. */
+interface Outcome {
+  readonly result: ClientResult;
+  readonly remote: readonly string[];
+  readonly local: readonly string[];
+}
+
+function words(options: string): string[] {
+  return options.split(" ").map((word) => word.replace(/'/g, "").replace("_", " "));
+}
+
+/** The arguments of a run: the side that is remote gets the host. */
+function argumentsOf({ options, paths = ["S/", "T/"] }: Case, up: boolean, directory: string): string[] {
+  const place = (path: string): string => path.replace(/^S/, "src").replace(/^T/, "dst");
+  const spelled = paths.map((path, index) => {
+    const isTarget = index === paths.length - 1 && paths.length > 1;
+    return isTarget === up ? `host:${place(path)}` : place(path);
+  });
+  return [...words(options).map((word) => word.replace("LIST", join(directory, "list"))), "-i", ...spelled];
+}
+
+async function ours(test: Case, up: boolean, times: boolean, extra: readonly string[]): Promise<Outcome> {
+  const directory = join(work, `ours${serial}`);
+  const model = new ModelFileSystem();
+  server.fileSystem = model;
+  await putTree(model, up ? "/dst" : "/src", up ? TARGET : SOURCE);
+  await putTree(model, "/other", OTHER);
+  writeTree(join(directory, up ? "src" : "dst"), up ? SOURCE : TARGET);
+  writeFileSync(join(directory, "list"), "new.txt\ndir/sub\ndir/inner.txt\nno-such-file\n");
+  const result = await runRsync(server.place, [...extra, ...argumentsOf(test, up, directory)], directory);
+  expect(model.openHandles).toBe(0);
+  rmSync(join(directory, "list"));
+  return { result, remote: await describeFileSystem(model, "/", times), local: describeLocal(directory, times) };
+}
+
+async function theirs(test: Case, up: boolean, times: boolean, extra: readonly string[]): Promise<Outcome> {
+  const directory = join(work, `theirs${serial}`);
+  const remote = join(work, `remote${serial}`);
+  writeTree(join(remote, up ? "dst" : "src"), up ? TARGET : SOURCE);
+  writeTree(join(remote, "other"), OTHER);
+  writeTree(join(directory, up ? "src" : "dst"), up ? SOURCE : TARGET);
+  writeFileSync(join(directory, "list"), "new.txt\ndir/sub\ndir/inner.txt\nno-such-file\n");
+  const result = await runRsync(remote, [...extra, ...argumentsOf(test, up, directory)], directory);
+  rmSync(join(directory, "list"));
+  return { result, remote: describeLocal(remote, times), local: describeLocal(directory, times) };
+}
+
+/** Lines of output without what depends on the place, the version and the times of directories. */
+function comparable(text: string): string[] {
+  return text
+    .replaceAll(/\/\S*\/(ours|theirs|remote)\d+/g, "")
+    .replaceAll(/( at \w+\.c\(\d+\))? \[\w+(=[\d.]+)?\]$/gm, "")
+    .split("\n")
+    .filter((line) => line !== "" && !/^[.c]d\.\.t/.test(line))
+    .filter(
+      (line) =>
+        !/^(sent |total size|sending incremental|receiving |building |delta-transmission|\[\w+\]|opening|server_|client_)/.test(line),
+    )
+    .filter((line) => !/write error: Broken pipe/.test(line))
+    .sort();
+}
+
+async function compare(test: Case, up: boolean, extra: readonly string[]): Promise<void> {
+  serial++;
+  const times = /(^| )-\w*[at]/.test(test.options) && !/-d/.test(test.options);
+  const mine = await ours(test, up, times, extra);
+  const reference = await theirs(test, up, times, extra);
+  expect({ status: mine.result.status, remote: mine.remote, local: mine.local }).toEqual({
+    status: reference.result.status,
+    remote: reference.remote,
+    local: reference.local,
+  });
+  if (test.silent) return;
+  expect(comparable(mine.result.stdout)).toEqual(comparable(reference.result.stdout));
+  expect(comparable(mine.result.stderr)).toEqual(comparable(reference.result.stderr));
+}
+
+const present = existsSync("/usr/bin/rsync");
+
+describe.skipIf(!present).each([
+  ["up", true],
+  ["down", false],
+] as const)("rsync %s", (direction, up) => {
+  const cases = [...CASES, ...SPECIAL].filter(({ only }) => only === undefined || only === direction);
+  it.each(cases.map((test) => [`${test.options} ${test.paths?.join(" ") ?? ""}`, test] as const))("%s", async (_, test) => {
+    await compare(test, up, []);
+  });
+  it.each(["29", "30"])("protocol %s", async (protocol) => {
+    for (const options of ["-a", "-az --delete", "-ac", "-a --append", "-aH --files-from=LIST"]) {
+      await compare({ options }, up, [`--protocol=${protocol}`]);
+    }
+  });
+});
