@@ -1,16 +1,20 @@
 /**
- * Fuzzes the SFTP server over the model file system: `npx tsx test/fuzz/sftp-fuzz.ts [packets] [seed]`. Packets are
+ * Fuzzes the SFTP server: `npx tsx test/fuzz/sftp-fuzz.ts [packets] [seed] [model|stored]`, over the model file system
+ * or over the real one on a memory store. Packets are
  * built from valid ones by random edits, sessions are cut, ended or go on, replies are read or not. A finding is an
  * unexpected error in the log, a hang, a leaked handle or byte of budget, or a reply nobody asked for.
  */
 import { setMaxListeners } from "node:events";
 import { pino } from "pino";
 import { ByteBudget } from "../../src/byte-budget.ts";
+import type { Logger } from "../../src/log.ts";
 import { serveSftp } from "../../src/sftp/sftp-server.ts";
+import type { FileSystem } from "../../src/vfs/file-system.ts";
 import { type LoopbackEnd, loopbackPair } from "../support/loopback-channel.ts";
 import { ModelFileSystem } from "../support/model-file-system.ts";
 import { attrs, packet, str, u32, u64 } from "../support/sftp-client.ts";
 import { Random } from "../support/random.ts";
+import { createStoredFiles, MOUNT } from "../support/stored-files.ts";
 
 /** What a run found. */
 export interface FuzzResult {
@@ -22,7 +26,29 @@ export interface FuzzResult {
   readonly findings: readonly string[];
 }
 
-const PATHS = ["", "/", ".", "a", "/a", "/a/b", "a/../b", "/d", "/d/x", "/d/y", "/home/alice/a", "~", "/very/deep/x", "\u00e4", "a\nb"];
+const PATHS = [
+  "/a",
+  "/a",
+  "/d/x1",
+  "/d/x2",
+  "/d/x3",
+  "/d/new",
+  "",
+  "/",
+  ".",
+  "a",
+  "/a",
+  "/a/b",
+  "a/../b",
+  "/d",
+  "/d/x",
+  "/d/y",
+  "/home/alice/a",
+  "~",
+  "/very/deep/x",
+  "\u00e4",
+  "a\nb",
+];
 const EXTENSIONS = [
   "posix-rename@openssh.com",
   "statvfs@openssh.com",
@@ -39,21 +65,78 @@ const EXTENSIONS = [
   "hardlink@openssh.com",
 ];
 const OFFSETS = [0, 1, 4, 100, 32768, 261120, 2 ** 32, 2 ** 40, 2 ** 53 - 1];
+/** READ; WRITE with CREAT, TRUNC, APPEND; READ and WRITE. */
+const COMMON_PFLAGS = [1, 1, 1, 0x1a, 0x0a, 0x0e, 0x0b, 2, 3];
 const TURNS_UNTIL_HANG = 100_000;
 
-/** Runs sessions until `packets` packets were sent. The same arguments do the same. */
-export async function fuzzSftp(packets: number, seed: number): Promise<FuzzResult> {
+/** What is behind the server. */
+export type FuzzFiles = "model" | "stored";
+
+/** Files for one session: where they can be changed, and what is wrong with them at the end. */
+interface Files {
+  readonly fs: FileSystem;
+  readonly root: string;
+  /** Ends them; returns findings. */
+  close(): Promise<string[]>;
+}
+
+/** Runs sessions until `packets` packets were sent. The same arguments do the same, as far as the files do. */
+export async function fuzzSftp(packets: number, seed: number, behind: FuzzFiles = "model"): Promise<FuzzResult> {
   const findings: string[] = [];
   const replies = new Map<string, number>();
   let sent = 0;
   let sessions = 0;
   while (sent < packets && findings.length < 10) {
-    const session = new FuzzSession(new Random(seed + sessions), replies);
+    const random = new Random(seed + sessions);
+    const budget = new ByteBudget(4 * 1024 * 1024);
+    const complaints: string[] = [];
+    const log = pino({ level: "error" }, { write: (line: string) => void complaints.push(`log: ${line}`) });
+    const files = behind === "model" ? modelFiles(random) : await storedFiles(budget, log);
+    const session = new FuzzSession({ random, replies, files, budget, log });
     sent += await session.run(Math.min(packets - sent, 3000));
+    session.findings.push(...complaints, ...(await files.close()));
+    if (budget.used !== 0) session.findings.push(`${budget.used} bytes of budget leaked`);
     for (const finding of session.findings) findings.push(`seed ${seed + sessions}: ${finding}`);
     sessions++;
   }
   return { packets: sent, sessions, replies, findings };
+}
+
+/** The model with some files in it, now and then slow. */
+function modelFiles(random: Random): Files {
+  const fs = new ModelFileSystem({
+    batchSize: random.pick([1, 10, 500]),
+    symlinks: random.chance(0.3),
+    checksums: random.chance(0.5),
+    before: () => (random.chance(0.2) ? nextTurn() : undefined),
+  });
+  fs.put("/a", Buffer.alloc(300_000, 1));
+  for (let i = 0; i < 30; i++) fs.put(`/d/x${i}`, "x");
+  return { fs, root: "", close: async () => (fs.openHandles === 0 ? [] : [`${fs.openHandles} handles leaked`]) };
+}
+
+/** The real file system with the same files. */
+async function storedFiles(budget: ByteBudget, log: Logger): Promise<Files> {
+  const { fs, store, close } = await createStoredFiles({ budget, log });
+  const properties = { contentType: "application/octet-stream", metadata: {} };
+  await store.put("alice/a", [Buffer.alloc(300_000, 1)], properties);
+  for (let i = 0; i < 30; i++) await store.put(`alice/d/x${i}`, [Buffer.from("x")], properties);
+  return {
+    fs,
+    root: MOUNT,
+    close: async () => {
+      await close();
+      return [];
+    },
+  };
+}
+
+interface FuzzSessionOptions {
+  readonly random: Random;
+  readonly replies: Map<string, number>;
+  readonly files: Files;
+  readonly budget: ByteBudget;
+  readonly log: Logger;
 }
 
 /** One channel from INIT to its end. */
@@ -63,8 +146,7 @@ class FuzzSession {
   readonly #replies: Map<string, number>;
   readonly #near: LoopbackEnd;
   readonly #far: LoopbackEnd;
-  readonly #fs: ModelFileSystem;
-  readonly #budget = new ByteBudget(4 * 1024 * 1024);
+  readonly #root: string;
   readonly #done: Promise<void>;
   readonly #handles: Buffer[] = [];
   readonly #asked = new Map<number, number>();
@@ -72,25 +154,17 @@ class FuzzSession {
   #received: Buffer = Buffer.alloc(0);
   #id = 0;
 
-  constructor(random: Random, replies: Map<string, number>) {
+  constructor({ random, replies, files, budget, log }: FuzzSessionOptions) {
     this.#random = random;
     this.#replies = replies;
+    this.#root = files.root;
     const chunkBytes = random.pick([7, 1000, 32768, 32768]);
     const { client, server } = loopbackPair({ chunkBytes, windowBytes: random.pick([300_000, 2_097_152]) });
     this.#near = client;
     this.#far = server;
     setMaxListeners(0, server.closed);
-    this.#fs = new ModelFileSystem({
-      batchSize: random.pick([1, 10, 500]),
-      symlinks: random.chance(0.3),
-      checksums: random.chance(0.5),
-      before: () => (random.chance(0.2) ? new Promise((resolve) => setImmediate(resolve)) : undefined),
-    });
-    this.#fs.put("/a", Buffer.alloc(300_000, 1));
-    for (let i = 0; i < 30; i++) this.#fs.put(`/d/x${i}`, "x");
-    const log = pino({ level: "error" }, { write: (line: string) => void this.findings.push(`log: ${line}`) });
-    const maxHandles = random.pick([2, 30, 1000]);
-    this.#done = serveSftp(server, this.#fs, { budget: this.#budget, log, user: "alice", maxHandles });
+    const maxHandles = random.pick([2, 30, 30, 1000]);
+    this.#done = serveSftp(server, files.fs, { budget, log, user: "alice", maxHandles });
     client.receive({ data: (chunk) => this.#data(chunk), end: () => undefined });
   }
 
@@ -130,8 +204,6 @@ class FuzzSession {
       return;
     }
     await end;
-    if (this.#fs.openHandles !== 0) this.findings.push(`${this.#fs.openHandles} handles leaked`);
-    if (this.#budget.used !== 0) this.findings.push(`${this.#budget.used} bytes of budget leaked`);
     const isWhole = this.#near.destroyedBecause === undefined;
     if (isWhole && this.#asked.size > 0) this.findings.push(`${this.#asked.size} requests were not answered`);
     if (isWhole && this.#far.unconsumed > 300_000) this.findings.push(`${this.#far.unconsumed} bytes of window leaked`);
@@ -194,7 +266,7 @@ class FuzzSession {
   #valid(): Buffer {
     const random = this.#random;
     const id = u32(++this.#id);
-    const path = (): Buffer => str(random.pick(PATHS));
+    const path = (): Buffer => this.#path();
     const handle = (): Buffer => str(random.chance(0.95) && this.#handles.length > 0 ? random.pick(this.#handles) : random.bytes(8));
     const offset = (): Buffer => u64(random.pick(OFFSETS));
     const change = (): Buffer =>
@@ -203,12 +275,12 @@ class FuzzSession {
         ...(random.chance(0.3) ? { permissions: random.below(65536) } : {}),
         ...(random.chance(0.3) ? { times: [random.below(2 ** 31), random.below(2 ** 31)] } : {}),
       });
-    const type = random.pick([3, 3, 4, 5, 5, 6, 6, 6, 7, 8, 9, 10, 11, 12, 12, 13, 14, 15, 16, 17, 18, 19, 20, 200, 200, 77]);
+    const type = random.pick([3, 3, 3, 3, 4, 5, 5, 5, 6, 6, 6, 7, 8, 9, 10, 11, 12, 12, 13, 14, 15, 16, 17, 18, 19, 20, 200, 200, 77]);
     switch (type) {
       case 3:
-        return packet(type, id, path(), u32(random.below(64)), change());
+        return packet(type, id, path(), u32(random.chance(0.6) ? random.pick(COMMON_PFLAGS) : random.below(64)), change());
       case 4:
-        return packet(type, id, random.chance(0.5) ? handle() : str(this.#handles.shift() ?? random.bytes(8)));
+        return packet(type, id, random.chance(0.2) ? handle() : str(this.#handles.shift() ?? random.bytes(8)));
       case 5:
         return packet(type, id, handle(), offset(), u32(random.pick([0, 1, 1000, 32768, 261120, 2 ** 32 - 1])));
       case 6:
@@ -231,15 +303,20 @@ class FuzzSession {
     }
   }
 
+  #path(): Buffer {
+    const path = this.#random.pick(PATHS);
+    return str(this.#random.chance(0.95) && !path.startsWith("~") ? `${this.#root}/${path}` : path);
+  }
+
   /** Arguments of an extension, of the right shape now and then. */
   #arguments(): Buffer[] {
     const random = this.#random;
     const handle = (): Buffer => str(this.#handles.length > 0 ? random.pick(this.#handles) : "h");
     const shapes = [
-      [str(random.pick(PATHS)), str(random.pick(PATHS))],
+      [this.#path(), this.#path()],
       [handle()],
       [handle(), u64(random.pick(OFFSETS)), u64(random.below(1000)), handle(), u64(random.pick(OFFSETS))],
-      [str(random.pick(PATHS)), attrs({ size: 5 })],
+      [this.#path(), attrs({ size: 5 })],
       [random.chance(0.5) ? handle() : str("/a"), str("md5,sha1"), u64(0), u64(0), u32(0)],
       [str(Buffer.concat([u32(1000), u32(1)])), str(u32(5))],
     ];
@@ -252,9 +329,9 @@ function nextTurn(): Promise<void> {
 }
 
 async function main(): Promise<void> {
-  const [packets = "1000000", seed = String(Date.now() % 1_000_000_000)] = process.argv.slice(2);
+  const [packets = "1000000", seed = String(Date.now() % 1_000_000_000), behind = "model"] = process.argv.slice(2);
   const began = performance.now();
-  const result = await fuzzSftp(Number(packets), Number(seed));
+  const result = await fuzzSftp(Number(packets), Number(seed), behind === "stored" ? "stored" : "model");
   const seconds = (performance.now() - began) / 1000;
   const rss = Math.round(process.memoryUsage().rss / 1024 / 1024);
   console.log(`${result.packets} packets in ${result.sessions} sessions from seed ${seed}, ${seconds.toFixed(1)} s, ${rss} MiB`);

@@ -1,0 +1,80 @@
+/**
+ * The real file system over a memory store, with a state directory of its own: everything behind SFTP but the network.
+ */
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import type { ByteBudget } from "../../src/byte-budget.ts";
+import type { Logger } from "../../src/log.ts";
+import { createMemoryStore } from "../../src/objectstore/memory-store.ts";
+import type { ObjectStore } from "../../src/objectstore/objectstore.ts";
+import { InMemoryMetadataCache } from "../../src/state/metadata-cache.ts";
+import { StateDirectory } from "../../src/state/state-directory.ts";
+import { TailStore } from "../../src/state/tail-store.ts";
+import { UploadTable } from "../../src/state/upload-table.ts";
+import { contentTypeOf } from "../../src/vfs/content-type.ts";
+import { systemClock } from "../../src/vfs/uploads/clock.ts";
+import { UploadRegistry } from "../../src/vfs/uploads/upload-registry.ts";
+import { Vfs } from "../../src/vfs/vfs.ts";
+import { Volume } from "../../src/vfs/volume.ts";
+
+/** Where the volume is mounted. */
+export const MOUNT = "/attachments";
+
+/** Files of user `alice`; `close` is owed. */
+export interface StoredFiles {
+  readonly fs: Vfs;
+  readonly store: ObjectStore;
+  close(): Promise<void>;
+}
+
+/** What the files are made with. */
+export interface StoredFilesOptions {
+  readonly budget: ByteBudget;
+  readonly log: Logger;
+  /** Default: a memory store with parts of 64 KiB at least. */
+  readonly store?: ObjectStore;
+}
+
+/** New and empty. */
+export async function createStoredFiles({
+  budget,
+  log,
+  store = createMemoryStore({ limits: SMALL_PARTS }),
+}: StoredFilesOptions): Promise<StoredFiles> {
+  const directory = await mkdtemp(join(tmpdir(), "stored-files-"));
+  const state = await StateDirectory.open(directory);
+  const uploads: UploadRegistry = new UploadRegistry({
+    store,
+    prefix: "alice/",
+    table: new UploadTable(state, "volume"),
+    tails: new TailStore(state),
+    budget,
+    log,
+    contentType: contentTypeOf,
+    onPublished: (change) => volume.published(change),
+  });
+  const volume: Volume = new Volume({
+    id: "volume",
+    store,
+    prefix: "alice/",
+    metadata: new InMemoryMetadataCache(),
+    budget,
+    clock: systemClock,
+    log,
+    pendingUploads: (session) => uploads.view({ user: "alice", session }),
+    alwaysShown: [],
+  });
+  const fs = new Vfs({ user: "alice", session: "s1", mounts: [{ kind: "volume", name: MOUNT.slice(1), volume }] });
+  return {
+    fs,
+    store,
+    close: async () => {
+      await uploads.close();
+      await state.close();
+      await rm(directory, { recursive: true, force: true });
+    },
+  };
+}
+
+const SMALL_PARTS = { minPartSize: 64 * 1024, preferredPartSize: 128 * 1024 };
