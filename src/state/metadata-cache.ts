@@ -101,6 +101,7 @@ class LmdbMetadataCache implements MetadataCache {
   readonly #onError: (error: unknown) => void;
   readonly #volumePrefixes = new Map<string, Buffer>();
   readonly #announced = new Map<string, number>();
+  readonly #unwritten = new Map<string, { readonly value: Buffer | undefined }>();
   #writes = 0;
   #closed = false;
 
@@ -116,6 +117,8 @@ class LmdbMetadataCache implements MetadataCache {
 
   get(volume: string, key: string, etag: string | undefined): CachedTimes | undefined {
     if (this.#closed) return undefined;
+    const unwritten = this.#unwritten.get(`${volume}\0${key}`);
+    if (unwritten) return unwritten.value ? decode(unwritten.value, etag) : undefined;
     try {
       const value = this.#entries.get(this.#name(volume, key));
       return value ? decode(value, etag) : undefined;
@@ -126,12 +129,12 @@ class LmdbMetadataCache implements MetadataCache {
   }
 
   set(volume: string, key: string, etag: string, times: CachedTimes): void {
-    this.#write(() => this.#entries.put(this.#name(volume, key), encode(etag, times)));
+    this.#write(volume, key, encode(etag, times));
     if (++this.#writes % WRITES_PER_COUNT === 0) this.#bound();
   }
 
   delete(volume: string, key: string): void {
-    this.#write(() => this.#entries.remove(this.#name(volume, key)));
+    this.#write(volume, key, undefined);
   }
 
   foreignChanges(volume: string): number {
@@ -175,11 +178,21 @@ class LmdbMetadataCache implements MetadataCache {
     }
   }
 
-  #write(put: () => Promise<boolean>): void {
+  /** Writes behind: lmdb batches, and its readers see a value only after its batch was committed. */
+  #write(volume: string, key: string, value: Buffer | undefined): void {
     if (this.#closed) return;
+    const label = `${volume}\0${key}`;
+    const unwritten = { value };
+    this.#unwritten.set(label, unwritten);
+    const written = (): void => {
+      if (this.#unwritten.get(label) === unwritten) this.#unwritten.delete(label);
+    };
     try {
-      put().catch(this.#onError);
+      const name = this.#name(volume, key);
+      const write = value ? this.#entries.put(name, value) : this.#entries.remove(name);
+      write.catch(this.#onError).finally(written);
     } catch (error) {
+      written();
       this.#onError(error);
     }
   }
@@ -194,7 +207,7 @@ class LmdbMetadataCache implements MetadataCache {
       for (const from of [start, Buffer.alloc(1)]) {
         for (const key of this.#entries.getKeys({ start: from, limit: left })) {
           left--;
-          this.#write(() => this.#entries.remove(key));
+          this.#entries.remove(key).catch(this.#onError);
         }
       }
     } catch (error) {

@@ -207,11 +207,11 @@ interface Page {
 export function learnPage(volume: Volume, { key, entries, complete, tick, isLaterPage = false }: Page): void {
   const first = entries[0];
   const marker = first?.kind === "object" && first.key === key ? first : false;
-  if (!isLaterPage) volume.tree.learnDirectory(key, first === undefined ? undefined : marker, tick);
+  if (!isLaterPage) volume.learnDirectory(key, first === undefined ? undefined : marker, tick);
   for (const entry of entries) {
-    if (entry.kind === "prefix") volume.tree.learnDirectory(entry.prefix, undefined, tick);
+    if (entry.kind === "prefix") volume.learnDirectory(entry.prefix, undefined, tick);
     else if (entry.key === key || isFolderMark(entry)) continue;
-    else if (isStandIn(volume, entry)) volume.tree.learnDirectory(`${entry.key}/`, entry, tick);
+    else if (isStandIn(volume, entry)) volume.learnDirectory(`${entry.key}/`, entry, tick);
     else volume.tree.learnFile(entry.key, entry, tick);
   }
   if (complete) volume.tree.learnWhole(key, tick);

@@ -16,16 +16,14 @@ import { notFound, requireWritable, type Target } from "./view.ts";
 export async function openFile(target: Target, flags: OpenFlags, attributes: AttributeChange): Promise<FileHandle> {
   if (flags.write || flags.append) return openForWriting(target, flags, attributes);
   const { volume, pending } = target.view;
-  const unpublished = await pending.find(target.key);
-  if (unpublished?.state === "live-here") return openUnpublished(target, flags);
   volume.noticeForeignChanges();
   const seen = volume.tree.lookup(target.key, OPEN_TRUST_MS);
   // Old knowledge is good enough for a file, whose version the first GET checks; for nothing else.
   const known = seen?.kind === "file" ? seen : await lookupFile(target);
   if (known.kind === "directory") throw isDirectoryError(target);
   if (known.kind === "absent") {
-    if (unpublished) return openUnpublished(target, flags);
-    throw notFound(target);
+    if (!(await pending.find(target.key))) throw notFound(target);
+    throw new FsError("unavailable", `${target.path}: the upload of this file is not finished; it cannot be read yet`);
   }
   if (target.asDirectory) throw new FsError("not-a-directory", `${target.path}: not a directory`);
   return new ReadHandle({
@@ -34,11 +32,6 @@ export async function openFile(target: Target, flags: OpenFlags, attributes: Att
     isVerified: seen?.kind !== "file",
     setstat: (change) => setAttributes(target, change),
   });
-}
-
-/** The owner may read what an own upload has so far, where those who keep it can give it. */
-function openUnpublished({ view, key, path }: Target, flags: OpenFlags): Promise<FileHandle> {
-  return view.pending.open({ key, path, flags, attributes: {}, published: "unknown" });
 }
 
 async function openForWriting(target: Target, flags: OpenFlags, attributes: AttributeChange): Promise<FileHandle> {
@@ -60,7 +53,7 @@ async function knownBeforeWriting(target: Target, flags: OpenFlags): Promise<Kno
   const seen = volume.tree.lookup(target.key, STAT_TRUST_MS);
   if (seen || volume.tree.wasMissing(target.key, STAT_TRUST_MS)) return seen ?? { kind: "absent" };
   // Seen as a directory some time ago: that may no longer hold, and must not be overwritten if it does.
-  if (volume.tree.lookup(target.key, Number.POSITIVE_INFINITY)?.kind === "directory") return lookupForCreation(target);
+  if (volume.mayBeDirectory(`${target.key}/`)) return lookupForCreation(target);
   if (volume.cheapRequests && (await isDirectory(target, STAT_TRUST_MS))) return { kind: "directory", marker: undefined };
   return flags.create ? undefined : lookupFile(target);
 }

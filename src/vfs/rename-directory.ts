@@ -33,7 +33,7 @@ export async function renameDirectory(from: Target, to: Target): Promise<void> {
   volume.tree.forgetBelow(fromKey);
   volume.tree.forgetBelow(toKey);
   await volume.removed([fromKey]);
-  volume.tree.learnDirectory(toKey, undefined, volume.tree.tick());
+  volume.learnDirectory(toKey, undefined, volume.tree.tick());
 }
 
 /** Where the store renames in one step: each object has one of its names at any moment. */

@@ -34,6 +34,9 @@ export async function rename(from: Target, to: Target, options: { readonly repla
     throw notFound(from);
   }
   if (!occupant) return;
+  if (source.kind === "directory" && to.key.startsWith(`${from.key}/`)) {
+    throw new FsError("invalid-argument", `${to.path}: a directory cannot be moved into itself`);
+  }
   checkOccupant(source, occupant, to, options);
   if (unpublishedThere && occupant.kind === "absent" && !options.replace) throw exists(to);
   await requireParent(to);
@@ -54,7 +57,6 @@ function requireRenamable(from: Target, to: Target): void {
   const { volume } = from.view;
   if (volume.isAlwaysDirectory(from.key)) throw new FsError("permission-denied", `${from.path}: this directory always exists`);
   if (volume.isAlwaysDirectory(to.key)) throw exists(to);
-  if (to.key.startsWith(`${from.key}/`)) throw new FsError("invalid-argument", `${to.path}: a directory cannot be moved into itself`);
 }
 
 /** Whether the upload is what its owner sees under that name. */

@@ -152,9 +152,23 @@ export class Volume {
   learn(info: ObjectInfo, tick: number): void {
     const isDirectory = isDirectoryStandIn(info);
     this.metadata.set(this.id, info.key, info.etag, { ...readTimes(info.metadata), ...(isDirectory ? { isDirectory } : {}) });
-    if (isDirectory) this.tree.learnDirectory(`${info.key}/`, info, tick);
-    else if (info.key.endsWith("/")) this.tree.learnDirectory(info.key, info, tick);
+    if (isDirectory) this.learnDirectory(`${info.key}/`, info, tick);
+    else if (info.key.endsWith("/")) this.learnDirectory(info.key, info, tick);
     else this.tree.learnFile(info.key, info, tick);
+  }
+
+  /**
+   * Remembers a directory (`key` ends with `/`), also for the time after a restart: that there was one makes the gateway
+   * look again before it stores a file of that name. `marker`: undefined if nobody looked.
+   */
+  learnDirectory(key: string, marker: SeenObject | false | undefined, tick: number): void {
+    this.tree.learnDirectory(key, marker, tick);
+    if (key !== this.prefix && !this.directoryTimes(key)) this.metadata.set(this.id, key, "", { mtime: undefined, mode: undefined });
+  }
+
+  /** True if there is, or once was, a directory `key`. */
+  mayBeDirectory(key: string): boolean {
+    return this.tree.directory(key, Number.POSITIVE_INFINITY) !== undefined || this.directoryTimes(key) !== undefined;
   }
 
   /**
@@ -167,7 +181,7 @@ export class Volume {
     const object: SeenObject =
       metadata === undefined ? { kind: "object", ...seen } : { ...seen, metadata, ...(contentType === undefined ? {} : { contentType }) };
     this.metadata.set(this.id, key, etag, { mtime, mode });
-    if (key.endsWith("/")) this.tree.learnDirectory(key, object, this.tree.tick());
+    if (key.endsWith("/")) this.learnDirectory(key, object, this.tree.tick());
     else this.tree.learnFile(key, object, this.tree.tick());
     this.rules.changed?.({ kind: "published", key });
     await this.metadata.announceChange(this.id);

@@ -170,7 +170,7 @@ class TreeOfKeys {
     }
     for (let at = directory.indexOf("/", shared); at >= 0; at = directory.indexOf("/", at + 1)) {
       const key = this.#root + directory.slice(0, at + 1);
-      this.#volume.tree.learnDirectory(key, undefined, tick);
+      this.#volume.learnDirectory(key, undefined, tick);
       entries.push({ path: directory.slice(0, at), attributes: directoryAttributes(this.#volume.directoryTimes(key)) });
     }
     this.#current = directory;
