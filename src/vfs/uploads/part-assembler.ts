@@ -1,28 +1,19 @@
 /**
  * Turns a stream of bytes into one object: parts are filled in order and sent several at a time; what fits one part
  * goes by one `put` at the end. Stretches of a published object are copied inside the store where they are long enough.
- * Knows nothing of offsets other than "next", of handles, names, or who owns the upload.
+ * What has been sent can be written over as far as this node has a copy. Knows nothing of handles, names, or owners.
  */
-import type {
-  MultipartUpload,
-  ObjectInfo,
-  ObjectProperties,
-  ObjectStore,
-  PutResult,
-  StoredPart,
-  WriteCondition,
-} from "../../objectstore/objectstore.ts";
 import { StoreError } from "../../errors.ts";
-import { chunksLength, sliceChunks } from "./chunk-list.ts";
-import { type ContentKeeper, PartContent } from "./part-content.ts";
+import type { ObjectInfo, PutResult, StoredPart, WriteCondition } from "../../objectstore/objectstore.ts";
 import type { TailFile } from "../../state/tail-store.ts";
 import type { UploadTailRow } from "../../state/upload-table.ts";
+import { chunksLength, sliceChunks } from "./chunk-list.ts";
+import { PartContent } from "./part-content.ts";
+import { type MirrorScope, PartMirror } from "./part-mirror.ts";
+import { PartQueue, type QueueOptions } from "./part-queue.ts";
 
 /** A copied part is at most this large, so that several run at once. */
 const copyPiece = 512 * 1024 * 1024;
-
-/** A part that takes longer than this says that the store is slow. */
-const slowPartMs = 1_000;
 
 /** How long parts under way may take when their upload is given up. */
 const longestFarewellMs = 30_000;
@@ -30,19 +21,12 @@ const longestFarewellMs = 30_000;
 /** Zeros to fill holes with. */
 const zeros = new Uint8Array(64 * 1024);
 
-/** Where the object goes and who wants to know how far it has come. */
-export interface AssemblerOptions {
-  readonly store: ObjectStore;
-  readonly key: string;
-  readonly keeper: ContentKeeper;
+/** Where the object goes, who wants to know, and what is to be expected. */
+export interface AssemblerOptions extends QueueOptions {
   /** Size the client announced; 0 if none. */
   readonly announced: number;
-  /** Asked once, when the object or the multipart upload is created. */
-  properties(): ObjectProperties;
-  /** The store has created the multipart upload. */
-  created(uploadId: string, properties: ObjectProperties): void;
-  /** The store has one more part. */
-  stored(part: StoredPart): void;
+  /** Which sent parts the client may come back to. */
+  readonly mirror: MirrorScope;
 }
 
 /** A published version to copy from. */
@@ -64,34 +48,39 @@ export interface Remains {
   readonly length: number;
 }
 
-/** See the head of this file. Calls must not overlap, `relieve` included. */
+/** A part that has been filled. */
+interface SealedPart {
+  readonly partNumber: number;
+  readonly offset: number;
+  readonly size: number;
+}
+
+/** See the head of this file. Calls must not overlap, but for `interrupt`. */
 export class PartAssembler {
   readonly #options: AssemblerOptions;
+  readonly #queue: PartQueue;
+  readonly #mirror: PartMirror;
   /** Ends waits of the writer. */
   readonly #stop = new AbortController();
   /** Ends parts under way. */
   readonly #cut = new AbortController();
-  readonly #stored = new Map<number, StoredPart>();
+  #sealed: SealedPart[] = [];
   readonly #unsent = new Map<number, PartContent>();
-  readonly #inFlight = new Set<Promise<void>>();
-  #upload: Promise<MultipartUpload> | undefined;
-  #sealed = 0;
+  /** Parts that were written over and must be sent again. */
+  readonly #dirty = new Set<number>();
   #onlyCopies = true;
-  #failure: unknown;
   #current: PartContent;
   #currentStart = 0;
   /** The last part is kept here until the object is published: if that fails, a resume must be able to make it longer. */
   #last: { readonly partNumber: number; readonly content: PartContent } | undefined;
-  #slow = false;
 
   constructor(options: AssemblerOptions, soFar?: AssembledSoFar) {
     this.#options = options;
-    if (soFar?.uploadId !== undefined) this.#upload = Promise.resolve(options.store.openUpload(options.key, soFar.uploadId));
-    for (const part of soFar?.parts ?? []) {
-      this.#sealed += 1;
+    this.#queue = new PartQueue(options, soFar?.uploadId, soFar?.parts);
+    this.#mirror = new PartMirror(options.keeper, options.mirror);
+    for (const { size } of soFar?.parts ?? []) {
       this.#onlyCopies = false;
-      this.#stored.set(part.partNumber, part);
-      this.#currentStart += part.size;
+      this.#nextPart(size);
     }
     this.#current = new PartContent(options.keeper, soFar?.tail?.file, soFar?.tail?.length);
   }
@@ -106,19 +95,19 @@ export class PartAssembler {
     return this.#current.inMemory;
   }
 
-  /** True once the store knows of the upload, or is being told. */
-  get isMultipart(): boolean {
-    return this.#upload !== undefined;
+  /** True if nothing but copies has been sent. */
+  get isUnsent(): boolean {
+    return this.#onlyCopies;
   }
 
-  /** The error that ended sending, once there is one. */
-  get failure(): unknown {
-    return this.#failure;
+  /** From now on the client may come back to any place. */
+  mirrorAll(): void {
+    this.#mirror.copyAll();
   }
 
   /** Adds chunks at the end; resolves when they are accepted. Rejects with what made a part fail, now or earlier. */
   async append(chunks: readonly Uint8Array[]): Promise<void> {
-    this.#throwFailure();
+    this.#queue.throwFailure();
     let bytes = chunksLength(chunks);
     let rest = chunks;
     for (;;) {
@@ -141,7 +130,7 @@ export class PartAssembler {
 
   /** Adds a stretch of a published version; rejects `precondition-failed` if that version is gone. */
   async appendCopy(source: CopySource, start: number, length: number): Promise<void> {
-    this.#throwFailure();
+    this.#queue.throwFailure();
     const { limits } = this.#options.store;
     // A part in the middle must not be too small: it is filled up with downloaded bytes first.
     const missing = this.#current.length === 0 ? 0 : Math.max(0, limits.minPartSize - this.#current.length);
@@ -156,10 +145,41 @@ export class PartAssembler {
     }
   }
 
-  /** Cuts to `length` bytes if the bytes beyond are still here; else false and nothing happens. */
+  /** Writes over bytes accepted before, all within `length`; false if some are at the store only and nothing was done. */
+  async overwrite(offset: number, chunks: readonly Uint8Array[]): Promise<boolean> {
+    const end = offset + chunksLength(chunks);
+    const touched = this.#sealed.filter((part) => part.offset < end && part.offset + part.size > offset);
+    await this.#queue.settle();
+    this.#queue.throwFailure();
+    if (!touched.every(({ partNumber }) => this.#mirror.has(partNumber))) return false;
+    const sent = Math.max(0, Math.min(end, this.#currentStart) - offset);
+    if (sent > 0) await this.#mirror.write(offset, sliceChunks(chunks, 0, sent));
+    for (const { partNumber } of touched) this.#dirty.add(partNumber);
+    if (end > this.#currentStart) {
+      const rest = sliceChunks(chunks, sent, end - offset - sent);
+      await this.#current.overwrite(offset + sent - this.#currentStart, rest);
+    }
+    return true;
+  }
+
+  /** Cuts to `length` bytes; false if some that stay are at the store only and nothing was done. */
   async truncate(length: number): Promise<boolean> {
-    if (length < this.#currentStart) return false;
-    await this.#current.truncate(length - this.#currentStart);
+    if (length >= this.#currentStart) {
+      await this.#current.truncate(length - this.#currentStart);
+      return true;
+    }
+    await this.#queue.settle();
+    const split = this.#sealed.find((part) => part.offset + part.size > length);
+    if (!split || (length > split.offset && !this.#mirror.has(split.partNumber))) return false;
+    await this.#current.discard();
+    for (const { partNumber } of this.#sealed.splice(split.partNumber - 1)) {
+      this.#queue.forget(partNumber);
+      this.#dirty.delete(partNumber);
+    }
+    this.#current = new PartContent(this.#options.keeper);
+    this.#currentStart = split.offset;
+    for await (const piece of this.#mirror.pieces(split.offset, length - split.offset)) await this.append([piece]);
+    this.#mirror.forgetFrom(split.partNumber);
     return true;
   }
 
@@ -170,8 +190,7 @@ export class PartAssembler {
 
   /** Everything that the parts sent so far do not hold is in a file and on the disk; how far that and they reach. */
   async sync(): Promise<{ readonly length: number; readonly tail: UploadTailRow | undefined }> {
-    await this.#settle();
-    this.#throwFailure();
+    await this.#resend();
     const tail = await this.#current.sync();
     return { length: this.length, tail: tail && { ...tail, start: this.#currentStart } };
   }
@@ -183,18 +202,19 @@ export class PartAssembler {
 
   /** Publishes the object. Rejects with the store's error; then nothing is visible and all bytes are still here. */
   async publish(condition: WriteCondition): Promise<PutResult> {
-    if (!this.#upload) return this.#put(condition);
+    const { store, key } = this.#options;
+    if (!this.#queue.isBegun) {
+      const options = { ...this.#options.properties(), ...condition };
+      return this.#current.load((chunks) => store.put(key, chunks, options), this.#cut.signal);
+    }
     await this.storeAll();
-    const parts = this.#partList();
-    const upload = await this.#upload;
-    return upload.complete(parts, condition);
+    return (await this.#queue.upload()).complete(this.#queue.contiguous(), condition);
   }
 
   /** Brings every byte to the store as parts, without publishing. */
   async storeAll(): Promise<void> {
-    if (this.#current.length > 0 || this.#sealed === 0) await this.#seal(true);
-    await this.#settle();
-    this.#throwFailure();
+    if (this.#current.length > 0 || this.#sealed.length === 0) await this.#seal(true);
+    await this.#resend();
   }
 
   /**
@@ -203,22 +223,20 @@ export class PartAssembler {
    */
   async keep(options: { readonly withLast?: boolean } = {}): Promise<Remains> {
     const cancel = this.#options.keeper.clock.after(longestFarewellMs, () => this.#cut.abort());
-    await this.#settle();
+    // What fails here shows as parts that the store does not have.
+    await this.#resend().catch(() => undefined);
     cancel();
     const last = this.#last;
-    if (last && !options.withLast) this.#stored.delete(last.partNumber);
-    const parts: StoredPart[] = [];
-    let start = 0;
-    for (let part = this.#stored.get(1); part; part = this.#stored.get(parts.length + 1)) {
-      parts.push(part);
-      start += part.size;
-    }
-    const uploadId = await this.#uploadId();
+    for (const partNumber of this.#dirty) this.#queue.forget(partNumber);
+    if (last && !options.withLast) this.#queue.forget(last.partNumber);
+    const parts = this.#queue.contiguous();
+    const start = parts.reduce((sum, part) => sum + part.size, 0);
+    const uploadId = (await this.#queue.existing())?.uploadId;
     if (last && last.partNumber === parts.length) {
       const tail = await this.#keepTail(last.content);
       return { uploadId, parts, tail: tail && { ...tail, start: start - tail.length }, length: start };
     }
-    const next = parts.length === this.#sealed ? this.#current : this.#unsent.get(parts.length + 1);
+    const next = parts.length === this.#sealed.length ? this.#current : this.#unsent.get(parts.length + 1);
     const tail = await this.#keepTail(last?.partNumber === parts.length + 1 ? last.content : next);
     return { uploadId, parts, tail: tail && { ...tail, start }, length: start + (tail?.length ?? 0) };
   }
@@ -228,10 +246,9 @@ export class PartAssembler {
     const reason = new StoreError("aborted", "upload discarded");
     this.interrupt(reason);
     this.#cut.abort(reason);
-    await this.#settle();
+    await this.#queue.settle();
     await this.release();
-    const upload = await this.#upload?.catch(() => undefined);
-    await upload?.abort();
+    await (await this.#queue.existing())?.abort();
   }
 
   /** Frees what is held here: memory and files. */
@@ -240,6 +257,7 @@ export class PartAssembler {
     for (const content of [this.#current, ...last, ...this.#unsent.values()]) await content.discard();
     this.#unsent.clear();
     this.#last = undefined;
+    await this.#mirror.discard();
   }
 
   /** Ends every wait for memory with `reason`; parts under way go on. */
@@ -247,29 +265,26 @@ export class PartAssembler {
     this.#stop.abort(reason);
   }
 
-  async #put(condition: WriteCondition): Promise<PutResult> {
-    const { store, key } = this.#options;
-    const options = { ...this.#options.properties(), ...condition };
-    return this.#current.load((chunks) => store.put(key, chunks, options), this.#cut.signal);
-  }
-
   #partSize(): number {
     const { store, keeper, announced } = this.#options;
-    return keeper.memory.partSize(store.limits, this.#sealed + 1, announced);
+    return keeper.memory.partSize(store.limits, this.#sealed.length + 1, announced);
   }
 
   /** Sends the current part on its way, waiting while too many are, and begins the next. */
   async #seal(last = false): Promise<void> {
     const content = this.#current;
-    const size = content.length;
-    await this.#waitForSlot(size);
-    const { partNumber, offset } = this.#nextPart(size);
+    await this.#queue.waitForSlot(content.length);
+    const { partNumber, offset } = this.#nextPart(content.length);
     this.#onlyCopies = false;
     this.#current = new PartContent(this.#options.keeper);
     this.#unsent.set(partNumber, content);
     const { signal } = this.#cut;
-    this.#start(async (upload) => {
-      const part = await content.load((chunks) => upload.uploadPart({ partNumber, offset }, chunks, signal), signal);
+    this.#queue.start(async (upload) => {
+      const part = await content.load(async (chunks) => {
+        const copied = last ? undefined : this.#mirror.copy(partNumber, offset, chunks);
+        const stored = await upload.uploadPart({ partNumber, offset }, chunks, signal).finally(() => copied);
+        return stored;
+      }, signal);
       this.#unsent.delete(partNumber);
       if (last) this.#last = { partNumber, content };
       else await content.discard();
@@ -278,59 +293,42 @@ export class PartAssembler {
   }
 
   async #sealCopy(source: CopySource, start: number, length: number): Promise<void> {
-    await this.#waitForSlot(0);
+    await this.#queue.waitForSlot(0);
     const position = this.#nextPart(length);
     const from = { key: source.key, start, length, ifMatch: source.etag };
-    this.#start((upload) => upload.copyPart(position, from, this.#cut.signal));
+    this.#queue.start((upload) => upload.copyPart(position, from, this.#cut.signal));
   }
 
-  #nextPart(size: number): { readonly partNumber: number; readonly offset: number } {
+  #nextPart(size: number): SealedPart {
     const { limits } = this.#options.store;
-    if (this.#sealed >= limits.maxParts || this.#currentStart + size > limits.maxObjectSize) {
+    if (this.#sealed.length >= limits.maxParts || this.#currentStart + size > limits.maxObjectSize) {
       throw new StoreError("too-large", `more than ${limits.maxParts} parts or ${limits.maxObjectSize} bytes`);
     }
-    const offset = this.#currentStart;
-    this.#sealed += 1;
+    const part = { partNumber: this.#sealed.length + 1, offset: this.#currentStart, size };
+    this.#sealed.push(part);
     this.#currentStart += size;
-    return { partNumber: this.#sealed, offset };
+    return part;
   }
 
-  async #waitForSlot(size: number): Promise<void> {
-    const { memory } = this.#options.keeper;
-    while (this.#inFlight.size >= memory.inFlight(Math.max(1, size), this.#slow)) await Promise.race(this.#inFlight);
-    this.#throwFailure();
-  }
-
-  #start(send: (upload: MultipartUpload) => Promise<StoredPart>): void {
-    const run = async (): Promise<void> => {
-      const { keeper, stored } = this.#options;
-      const begun = keeper.clock.now();
-      try {
-        const part = await send(await this.#begin());
-        this.#slow = keeper.clock.now() - begun > slowPartMs;
-        this.#stored.set(part.partNumber, part);
-        stored(part);
-      } catch (error) {
-        this.#failure ??= error;
-      } finally {
-        this.#inFlight.delete(running);
-      }
-    };
-    const running = run();
-    this.#inFlight.add(running);
-  }
-
-  #begin(): Promise<MultipartUpload> {
-    this.#upload ??= this.#create();
-    return this.#upload;
-  }
-
-  async #create(): Promise<MultipartUpload> {
-    const { store, key, created } = this.#options;
-    const properties = this.#options.properties();
-    const upload = await store.createUpload(key, properties);
-    created(upload.uploadId, properties);
-    return upload;
+  /** Waits for parts under way and sends those again that were written over. */
+  async #resend(): Promise<void> {
+    await this.#queue.settle();
+    this.#queue.throwFailure();
+    const { signal } = this.#cut;
+    for (const partNumber of [...this.#dirty]) {
+      const part = this.#sealed[partNumber - 1];
+      if (!part) continue;
+      const { offset, size } = part;
+      await this.#queue.waitForSlot(size);
+      this.#queue.start(async (upload) => {
+        const send = (bytes: Uint8Array): Promise<StoredPart> => upload.uploadPart({ partNumber, offset }, [bytes], signal);
+        const stored = await this.#mirror.load(offset, size, send, signal);
+        this.#dirty.delete(partNumber);
+        return stored;
+      });
+    }
+    await this.#queue.settle();
+    this.#queue.throwFailure();
   }
 
   async #appendDownload(source: CopySource, start: number, length: number): Promise<void> {
@@ -344,33 +342,15 @@ export class PartAssembler {
     }
   }
 
-  async #settle(): Promise<void> {
-    while (this.#inFlight.size > 0) await Promise.all(this.#inFlight);
-  }
-
-  #partList(): StoredPart[] {
-    return [...this.#stored.values()].sort((one, other) => one.partNumber - other.partNumber);
-  }
-
   /** Keeps one content in a file and frees all others. */
   async #keepTail(content: PartContent | undefined): Promise<{ readonly file: string; readonly length: number } | undefined> {
     try {
       return await content?.intoFile();
-    } catch (error) {
+    } catch {
       // No room for the tail: what the store has is still worth keeping.
-      this.#failure ??= error;
       return undefined;
     } finally {
       await this.release();
     }
-  }
-
-  async #uploadId(): Promise<string | undefined> {
-    const upload = await this.#upload?.catch(() => undefined);
-    return upload?.uploadId;
-  }
-
-  #throwFailure(): void {
-    if (this.#failure !== undefined) throw this.#failure;
   }
 }

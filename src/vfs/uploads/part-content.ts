@@ -91,23 +91,16 @@ export class PartContent {
 
   /** Lets `use` have all bytes as chunks, which are in memory, and counted, until it is done. */
   async load<Result>(use: (chunks: readonly Uint8Array[]) => Promise<Result>, stop: AbortSignal): Promise<Result> {
-    const { memory, clock } = this.#keeper;
     const file = this.#file;
     const bytes = this.#fileLength;
     if (!file || bytes === 0) return use(this.#list.chunks);
-    const work = async (): Promise<Result> => {
-      try {
-        return await use([await file.read(0, bytes), ...this.#list.chunks]);
-      } finally {
-        memory.release(bytes);
-      }
-    };
-    if (await memory.takeWithin(bytes, patienceMs, clock, stop)) return work();
-    return memory.urgently(() => {
-      stop.throwIfAborted();
-      memory.force(bytes);
-      return work();
-    });
+    return loadBytes(this.#keeper, bytes, async () => use([await file.read(0, bytes), ...this.#list.chunks]), stop);
+  }
+
+  /** Writes over bytes of the part. */
+  async overwrite(offset: number, chunks: readonly Uint8Array[]): Promise<void> {
+    await this.spill();
+    await (await this.#openFile()).write(offset, chunks);
   }
 
   /** Copies of all bytes, piece by piece, in order. */
@@ -188,4 +181,19 @@ export class PartContent {
     this.#file ??= await this.#keeper.tails.create(this.#keeper.nextFileName());
     return this.#file;
   }
+}
+
+/** Runs `work`, which brings `bytes` from a file into memory; they are counted until it is done. */
+export async function loadBytes<Result>(
+  { memory, clock }: ContentKeeper,
+  bytes: number,
+  work: () => Promise<Result>,
+  stop: AbortSignal,
+): Promise<Result> {
+  if (await memory.takeWithin(bytes, patienceMs, clock, stop)) return work().finally(() => memory.release(bytes));
+  return memory.urgently(() => {
+    stop.throwIfAborted();
+    memory.force(bytes);
+    return work().finally(() => memory.release(bytes));
+  });
 }

@@ -5,15 +5,16 @@
  */
 import { FsError } from "../../errors.ts";
 import type { ObjectInfo, ObjectProperties, WriteCondition } from "../../objectstore/objectstore.ts";
-import type { UploadRow } from "../../state/upload-table.ts";
+import type { OpenFlags } from "../file-system.ts";
 import type { WriteRequest } from "../pending-uploads.ts";
 import { chunksLength } from "./chunk-list.ts";
 import { interrupted, type Opening, type OpeningSources, openingOfWrite, openingWithoutWrite, type Resumable } from "./opening.ts";
 import { type AssembledSoFar, type CopySource, PartAssembler, type Remains } from "./part-assembler.ts";
 import { conditionOf } from "./publish.ts";
+import type { MirrorScope } from "./part-mirror.ts";
 import { Spool } from "./spool.ts";
 import { StreamDraft } from "./stream-draft.ts";
-import { partsOf, UploadRecord } from "./upload-record.ts";
+import { soFarOf, UploadRecord } from "./upload-record.ts";
 import type { UploadVolume } from "./upload-volume.ts";
 
 /** A write or a size that leaves a larger hole is refused: nobody uploads zeros for a customer. */
@@ -113,8 +114,9 @@ export class UploadContent {
     this.#checkHole(at - this.#end);
     if (this.#stream) {
       // A part that has left cannot be read back: a handle that may read goes through a file from then on.
-      const staysHere = !request.flags.read || at + length <= volume.store.limits.minPartSize;
-      if (staysHere && (await this.#stream.write(at, chunks, length))) return;
+      const leaves = request.flags.read === true && at + length > volume.store.limits.minPartSize;
+      if (!(leaves && this.#stream.isMovable) && (await this.#stream.write(at, chunks, length))) return;
+      if (!this.#stream.isMovable && (await this.#stream.jump(at, chunks, length))) return;
       await this.#toSpool();
     }
     await this.#spool?.write(at, chunks);
@@ -250,7 +252,7 @@ export class UploadContent {
     const assembler = this.#assemble();
     if (opening.kind === "append") await assembler.appendCopy(opening.base, 0, opening.base.size);
     else this.#overwrites = opening.overwrites;
-    this.#stream = new StreamDraft(assembler, volume.memory);
+    this.#stream = this.#draft(assembler);
   }
 
   async #resume(pending: Resumable): Promise<void> {
@@ -261,7 +263,11 @@ export class UploadContent {
     if (!soFar) throw new FsError("stale", `${request.path}: the received part of this upload is lost; send the file again from the start`);
     this.#record = await UploadRecord.resume(volume, row);
     this.#resumedBase = row.base?.etag;
-    this.#stream = new StreamDraft(this.#assemble(soFar), volume.memory);
+    this.#stream = this.#draft(this.#assemble(soFar));
+  }
+
+  #draft(assembler: PartAssembler): StreamDraft {
+    return new StreamDraft(assembler, this.#options.volume.memory, (offset) => this.#fillTo(assembler, offset));
   }
 
   #assemble(soFar?: AssembledSoFar): PartAssembler {
@@ -274,6 +280,7 @@ export class UploadContent {
       key,
       keeper: volume,
       announced: this.#announced,
+      mirror: mirrorOf(request.flags),
       properties: () => this.#options.properties(base),
       created: record.created.bind(record),
       stored: record.stored.bind(record),
@@ -291,7 +298,11 @@ export class UploadContent {
     }
     const spool = new Spool(volume.store, volume, this.#base);
     if (this.#oldEnd < spool.size) spool.setSize(this.#oldEnd);
-    if (!(await stream.moveTo(spool))) {
+    const isMoved = await stream.moveTo(spool).catch(async (error: unknown) => {
+      await spool.discard();
+      throw error;
+    });
+    if (!isMoved) {
       throw new FsError(
         "unsupported",
         `${request.path}: what was sent before has left for the storage; send the file again from the start`,
@@ -334,31 +345,38 @@ export class UploadContent {
   }
 
   async #finishStream(stream: StreamDraft): Promise<ReadyContent> {
-    const { sources } = this.#options;
     await stream.fillGaps();
     this.#checkAnnounced(stream.length);
     const { assembler } = stream;
-    if (this.#overwrites && this.#oldEnd > assembler.length) {
-      const published = await sources.published();
-      const oldEnd = published === "absent" ? 0 : Math.min(published.size, this.#oldEnd);
-      if (published !== "absent" && oldEnd > assembler.length) {
-        this.#padded = true;
-        this.#base = published;
-        await assembler.appendCopy(published, assembler.length, oldEnd - assembler.length);
-      }
-    }
-    if (this.#extendTo > assembler.length) {
-      this.#padded = true;
-      await assembler.appendZeros(this.#extendTo - assembler.length);
-    }
+    const oldEnd = await this.#remainingOld(assembler.length);
+    await this.#fillTo(assembler, Math.max(oldEnd, this.#extendTo));
     return this.#ready(assembler);
+  }
+
+  /** Up to where old bytes stay of a file that is written over without having been truncated, if beyond `length`. */
+  async #remainingOld(length: number): Promise<number> {
+    if (!this.#overwrites || this.#oldEnd <= length) return 0;
+    const published = await this.#options.sources.published();
+    if (published === "absent" || published.size <= length) return 0;
+    this.#base = published;
+    return Math.min(published.size, this.#oldEnd);
+  }
+
+  /** Adds what the client did not send up to `offset`: old bytes where there are some, else zeros. */
+  async #fillTo(assembler: PartAssembler, offset: number): Promise<void> {
+    if (offset <= assembler.length) return;
+    this.#padded = true;
+    const oldEnd = Math.min(offset, await this.#remainingOld(assembler.length));
+    if (this.#base && oldEnd > assembler.length) await assembler.appendCopy(this.#base, assembler.length, oldEnd - assembler.length);
+    await assembler.appendZeros(offset - assembler.length);
   }
 
   #ready(assembler: PartAssembler): ReadyContent {
     const { request } = this.#options;
     const baseEtag = this.#base?.etag ?? this.#resumedBase;
     const condition = conditionOf({ exclusive: request.flags.exclusive === true, baseEtag });
-    return { assembler, condition, base: this.#base, size: assembler.length };
+    // What is written from the beginning is a new file to its reader, even if some of the old one stays behind it.
+    return { assembler, condition, base: this.#overwrites ? undefined : this.#base, size: assembler.length };
   }
 
   /** `size` bytes came. The size in OPEN is what must come; one set before the first byte is what must come at least. */
@@ -382,17 +400,7 @@ export class UploadContent {
   }
 }
 
-/** What a resting upload has, opened to go on; undefined if its tail is gone although its length counts on it. */
-async function soFarOf(volume: UploadVolume, row: UploadRow): Promise<AssembledSoFar | undefined> {
-  const parts = partsOf(volume, row, row.tail?.start ?? row.length);
-  let length = 0;
-  for (const part of parts) length += part.size;
-  const soFar = { uploadId: row.uploadId, parts };
-  if (!row.tail) return length === row.length ? soFar : undefined;
-  const file = await volume.tails.open(row.tail.file);
-  if (length !== row.tail.start || !file || file.length < row.tail.length) {
-    await file?.close();
-    return undefined;
-  }
-  return { ...soFar, tail: { file, length: row.tail.length } };
+/** Mounts and editors (no CREAT, or EXCL) come back to any place; others, if at all, to the beginning. */
+function mirrorOf(flags: OpenFlags): MirrorScope {
+  return flags.exclusive || !flags.create ? "all" : "first";
 }

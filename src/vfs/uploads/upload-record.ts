@@ -4,7 +4,7 @@
  */
 import type { ObjectInfo, ObjectProperties, StoredPart } from "../../objectstore/objectstore.ts";
 import type { UploadRow, UploadRowState, UploadTailRow } from "../../state/upload-table.ts";
-import type { Remains } from "./part-assembler.ts";
+import type { AssembledSoFar, Remains } from "./part-assembler.ts";
 import type { UploadVolume } from "./upload-volume.ts";
 
 /** Time and mode as a client set them; `mtime` in whole seconds. */
@@ -164,4 +164,19 @@ export function partsOf(volume: UploadVolume, row: UploadRow, limit: number): St
     length += part.size;
   }
   return parts;
+}
+
+/** What a resting upload has, opened to go on; undefined if its tail is gone although its length counts on it. */
+export async function soFarOf(volume: UploadVolume, row: UploadRow): Promise<AssembledSoFar | undefined> {
+  const parts = partsOf(volume, row, row.tail?.start ?? row.length);
+  let length = 0;
+  for (const part of parts) length += part.size;
+  const soFar = { uploadId: row.uploadId, parts };
+  if (!row.tail) return length === row.length ? soFar : undefined;
+  const file = await volume.tails.open(row.tail.file);
+  if (length !== row.tail.start || !file || file.length < row.tail.length) {
+    await file?.close();
+    return undefined;
+  }
+  return { ...soFar, tail: { file, length: row.tail.length } };
 }
