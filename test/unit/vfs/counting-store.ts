@@ -16,7 +16,20 @@ import type {
 } from "../../../src/objectstore/objectstore.ts";
 
 /** What is counted: each page of a listing and each batch of deletes is one request. */
-export type RequestKind = "head" | "get" | "put" | "copy" | "delete" | "list";
+export type RequestKind = "head" | "list" | "get" | "put" | "copy" | "delete" | "createUpload" | "uploadPart" | "copyPart" | "complete";
+
+const ORDER: readonly RequestKind[] = [
+  "head",
+  "list",
+  "get",
+  "put",
+  "copy",
+  "delete",
+  "createUpload",
+  "uploadPart",
+  "copyPart",
+  "complete",
+];
 
 /** See the head of this file. */
 export class CountingStore implements ObjectStore {
@@ -45,6 +58,12 @@ export class CountingStore implements ObjectStore {
     return taken;
   }
 
+  /** As `take`, as `1 head, 2 list`. */
+  takeText(): string {
+    const taken = this.take();
+    return ORDER.flatMap((kind) => (taken[kind] === undefined ? [] : [`${taken[kind]} ${kind}`])).join(", ");
+  }
+
   async head(key: string, signal?: AbortSignal): Promise<ObjectInfo> {
     return this.#run("head", key, () => this.#store.head(key, signal));
   }
@@ -67,12 +86,25 @@ export class CountingStore implements ObjectStore {
     return this.#run("put", key, () => this.#store.put(key, chunks, options));
   }
 
-  createUpload(key: string, properties: ObjectProperties, signal?: AbortSignal): Promise<MultipartUpload> {
-    return this.#store.createUpload(key, properties, signal);
+  async createUpload(key: string, properties: ObjectProperties, signal?: AbortSignal): Promise<MultipartUpload> {
+    return this.#counted(await this.#run("createUpload", key, () => this.#store.createUpload(key, properties, signal)));
   }
 
   openUpload(key: string, uploadId: string): MultipartUpload {
-    return this.#store.openUpload(key, uploadId);
+    return this.#counted(this.#store.openUpload(key, uploadId));
+  }
+
+  #counted(upload: MultipartUpload): MultipartUpload {
+    const { key, uploadId } = upload;
+    return {
+      key,
+      uploadId,
+      uploadPart: (...args) => this.#run("uploadPart", key, () => upload.uploadPart(...args)),
+      copyPart: (...args) => this.#run("copyPart", key, () => upload.copyPart(...args)),
+      listParts: (signal) => upload.listParts(signal),
+      complete: (...args) => this.#run("complete", key, () => upload.complete(...args)),
+      abort: (signal) => upload.abort(signal),
+    };
   }
 
   listUploads(prefix: string, signal?: AbortSignal): AsyncIterable<UnfinishedUpload> {

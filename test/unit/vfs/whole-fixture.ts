@@ -14,6 +14,7 @@ import { UploadTable } from "../../../src/state/upload-table.ts";
 import { contentTypeOf } from "../../../src/vfs/content-type.ts";
 import type { AttributeChange, OpenFlags } from "../../../src/vfs/file-system.ts";
 import { UploadRegistry } from "../../../src/vfs/uploads/upload-registry.ts";
+import type { VolumeMount } from "../../../src/vfs/mount-table.ts";
 import { Vfs, type VfsOptions } from "../../../src/vfs/vfs.ts";
 import { Volume } from "../../../src/vfs/volume.ts";
 import { CountingStore } from "./counting-store.ts";
@@ -72,6 +73,11 @@ export class WholeFixture {
     this.vfs = this.login("after the restart");
   }
 
+  /** What bob has on the same bucket. */
+  bobsMount(): VolumeMount {
+    return { kind: "volume", name: "attachments", volume: this.#mount("bob")[1] };
+  }
+
   async write(file: string, content: string | Uint8Array, attributes: AttributeChange = {}, vfs: Vfs = this.vfs): Promise<void> {
     const handle = await vfs.open(file, NEW_FILE, attributes);
     try {
@@ -126,11 +132,11 @@ export class WholeFixture {
     await rm(this.directory, { recursive: true, force: true });
   }
 
-  #mount(): [UploadRegistry, Volume] {
+  #mount(user = "alice"): [UploadRegistry, Volume] {
     const registry: UploadRegistry = new UploadRegistry({
       store: this.store,
-      prefix: "alice/",
-      table: new UploadTable(this.state, "volume"),
+      prefix: `${user}/`,
+      table: new UploadTable(this.state, user),
       tails: new TailStore(this.state),
       budget: this.budget,
       log: this.log,
@@ -138,14 +144,14 @@ export class WholeFixture {
       onPublished: (change) => volume.published(change),
     });
     const volume: Volume = new Volume({
-      id: "alice's",
+      id: `${user}'s`,
       store: this.store,
-      prefix: "alice/",
+      prefix: `${user}/`,
       metadata: new InMemoryMetadataCache(),
       budget: this.budget,
       clock: { now: () => Date.now(), after: (ms, action) => afterUnref(ms, action) },
       log: this.log,
-      pendingUploads: (session) => registry.view({ user: "alice", session }),
+      pendingUploads: (session) => registry.view({ user, session }),
       cheapRequests: this.kind === "local",
       ...(this.kind === "local" ? { maxNameBytes: 255 } : {}),
     });
