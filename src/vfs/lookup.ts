@@ -13,8 +13,8 @@ import { isDirectoryStandIn, isFolderMark, type Volume } from "./volume.ts";
 
 /** Children learned along with a directory. */
 const PEEK_SIZE = 100;
-/** Children learned by listing the parent of names that are missing. */
-const PARENT_PAGE_SIZE = 1_000;
+/** Children learned by listing the parent of names that are missing; less than a full page, after which stores fetch on. */
+const PARENT_PAGE_SIZE = 999;
 /** Two misses in one directory within this time make a streak. */
 const STREAK_MS = 10_000;
 /** A directory that did not fit one page is not listed for misses again within this time. */
