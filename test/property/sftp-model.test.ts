@@ -1,16 +1,22 @@
 /**
- * Random operations over SFTP on the real file system (on a memory store) and on the model: same answers, same contents.
+ * Random operations over SFTP on the real file system on each store, and on the model: same answers, same contents.
  */
 import fc from "fast-check";
 import { pino } from "pino";
-import { expect, it } from "vitest";
+import { mkdtemp, rm } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
 import { ByteBudget } from "../../src/byte-budget.ts";
+import { openLocalStore } from "../../src/objectstore/local-store.ts";
+import { createS3Store } from "../../src/objectstore/s3/s3-store.ts";
 import { serveSftp } from "../../src/sftp/sftp-server.ts";
 import type { FileSystem } from "../../src/vfs/file-system.ts";
 import { loopbackPair } from "../support/loopback-channel.ts";
 import { ModelFileSystem } from "../support/model-file-system.ts";
 import { APPEND, attrs, CREAT, EXCL, R, SftpClient, StatusError, str, TRUNC, W } from "../support/sftp-client.ts";
-import { createStoredFiles, MOUNT } from "../support/stored-files.ts";
+import { startS3Server } from "../support/s3-server/s3-server.ts";
+import { createStoredFiles, MOUNT, SMALL_PARTS, type StoredFilesOptions } from "../support/stored-files.ts";
 
 const MIB = 1024 * 1024;
 
@@ -151,11 +157,13 @@ async function serve(fs: FileSystem, budget: ByteBudget): Promise<{ client: Sftp
   };
 }
 
-it("the real file system answers as the model does", async () => {
+/** Runs random sequences, each below a prefix of its own. */
+async function compare(runs: number, storeOptions: Pick<StoredFilesOptions, "store" | "isLocal">): Promise<void> {
+  let run = 0;
   await fc.assert(
     fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 30 }), async (steps) => {
       const budget = new ByteBudget(64 * MIB);
-      const stored = await createStoredFiles({ budget, log: pino({ level: "silent" }) });
+      const stored = await createStoredFiles({ ...storeOptions, budget, log: pino({ level: "silent" }), prefix: `run-${run++}/` });
       const model = new ModelFileSystem();
       await model.mkdir(MOUNT);
       const [real, ideal] = await Promise.all([serve(stored.fs, budget), serve(model, budget)]);
@@ -171,6 +179,38 @@ it("the real file system answers as the model does", async () => {
       }
       expect(budget.used).toBe(0);
     }),
-    { numRuns: Number(process.env.PROPERTY_RUNS ?? 60) },
+    { numRuns: Number(process.env.PROPERTY_RUNS ?? runs) },
   );
+}
+
+describe("over SFTP the real file system answers as the model does", () => {
+  it("on a memory store", () => compare(40, {}));
+
+  it("on a local disk", async () => {
+    const root = await mkdtemp(join(tmpdir(), "sftp-model-"));
+    const store = await openLocalStore({ root });
+    try {
+      await compare(25, { store, isLocal: true });
+    } finally {
+      await store.close();
+      await rm(root, { recursive: true, force: true });
+    }
+  });
+
+  it("on S3", async () => {
+    const server = await startS3Server({ buckets: ["museum"], minPartSize: 64 * 1024 });
+    const store = createS3Store({
+      bucket: "museum",
+      endpoint: server.endpoint,
+      pathStyle: true,
+      ...server.credentials,
+      limits: SMALL_PARTS,
+    });
+    try {
+      await compare(25, { store });
+    } finally {
+      await store.close();
+      await server.close();
+    }
+  });
 });

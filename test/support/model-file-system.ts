@@ -204,7 +204,7 @@ export class ModelFileSystem implements FileSystem {
     const node = this.#find(source) ?? this.#dropped.get(source) ?? notFound(source);
     if (source === "/") throw new FsError("permission-denied", "/: the home cannot be renamed");
     if (source === target && options.replace) return;
-    if (`${target}/`.startsWith(`${source}/`) && source !== target)
+    if (node.type === "directory" && target.startsWith(`${source}/`))
       throw new FsError("invalid-argument", `${target}: lies inside ${source}`);
     const existing = this.#find(target);
     if (existing && !(options.replace && existing.type === "file" && node.type === "file")) {

@@ -34,19 +34,21 @@ export interface StoredFilesOptions {
   readonly log: Logger;
   /** Default: a memory store with parts of 64 KiB at least. */
   readonly store?: ObjectStore;
+  /** Key prefix; default `alice/`. */
+  readonly prefix?: string;
+  /** The store is a local disk: requests are cheap, names end at 255 bytes. */
+  readonly isLocal?: boolean;
 }
 
 /** New and empty. */
-export async function createStoredFiles({
-  budget,
-  log,
-  store = createMemoryStore({ limits: SMALL_PARTS }),
-}: StoredFilesOptions): Promise<StoredFiles> {
+export async function createStoredFiles(options: StoredFilesOptions): Promise<StoredFiles> {
+  const { budget, log, prefix = "alice/", isLocal = false } = options;
+  const store = options.store ?? createMemoryStore({ limits: SMALL_PARTS });
   const directory = await mkdtemp(join(tmpdir(), "stored-files-"));
   const state = await StateDirectory.open(directory);
   const uploads: UploadRegistry = new UploadRegistry({
     store,
-    prefix: "alice/",
+    prefix,
     table: new UploadTable(state, "volume"),
     tails: new TailStore(state),
     budget,
@@ -57,13 +59,15 @@ export async function createStoredFiles({
   const volume: Volume = new Volume({
     id: "volume",
     store,
-    prefix: "alice/",
+    prefix,
     metadata: new InMemoryMetadataCache(),
     budget,
     clock: systemClock,
     log,
     pendingUploads: (session) => uploads.view({ user: "alice", session }),
     alwaysShown: [],
+    cheapRequests: isLocal,
+    ...(isLocal ? { maxNameBytes: 255 } : {}),
   });
   const fs = new Vfs({ user: "alice", session: "s1", mounts: [{ kind: "volume", name: MOUNT.slice(1), volume }] });
   return {
@@ -77,4 +81,5 @@ export async function createStoredFiles({
   };
 }
 
-const SMALL_PARTS = { minPartSize: 64 * 1024, preferredPartSize: 128 * 1024 };
+/** Limits under which small files have several parts. */
+export const SMALL_PARTS = { minPartSize: 64 * 1024, preferredPartSize: 128 * 1024 };
