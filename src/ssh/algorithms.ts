@@ -6,12 +6,13 @@ import { WireReader } from "../auth/wire-reader.ts";
 import { MLKEM768_X25519 } from "./hybrid-kex.ts";
 import type { AlgorithmLists } from "./ssh2-adapter.ts";
 
-/** `modern` is what ssh-audit has nothing to say about; `compatible` adds what clients of the last ten years need. */
+/** `modern` is what ssh-audit finds no weakness in; `compatible` adds what clients of the last ten years need. */
 export type AlgorithmPreset = "modern" | "compatible";
 
 const CURVE25519 = ["curve25519-sha256", "curve25519-sha256@libssh.org"];
 const CHACHA = "chacha20-poly1305@openssh.com";
 const GCM = ["aes128-gcm@openssh.com", "aes256-gcm@openssh.com"];
+const AEAD = [...GCM, CHACHA];
 const CTR = ["aes256-ctr", "aes192-ctr", "aes128-ctr"];
 const ETM = ["hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com"];
 const PLAIN_SHA2 = ["hmac-sha2-256", "hmac-sha2-512"];
@@ -31,42 +32,53 @@ const COMPATIBLE: AlgorithmLists = {
   mac: [...ETM, ...PLAIN_SHA2, "hmac-sha1"],
 };
 
-/** Clients that cannot speak to the modern preset, and the least that must be added for each. */
-const ACCOMMODATIONS: readonly { readonly ident: RegExp; readonly kex?: readonly string[]; readonly mac?: readonly string[] }[] = [
-  { ident: /^libssh2_/i, mac: PLAIN_SHA2 },
-  { ident: /^dropbear/i, mac: PLAIN_SHA2 },
-  { ident: /^JSCH/i, kex: NIST, mac: PLAIN_SHA2 },
-  { ident: /SSH\.?NET|SSHD-|APACHE-SSHD/i, kex: NIST, mac: PLAIN_SHA2 },
-];
+/** Not broken, but second choice: offered to a client that has nothing better. */
+const SECOND_CHOICE_KEX = [...NIST, "diffie-hellman-group14-sha256"];
 
-/** Clients that send their KEXINIT at once and prefer ChaCha20 or CTR by habit although both sides have AES in hardware. */
-const SENDS_AT_ONCE = /^(OpenSSH|Go$|rclone)/;
+/** Clients that send their KEXINIT as soon as they have our identification line. */
+const SENDS_AT_ONCE = /^(OpenSSH|Go$|rclone|PuTTY|WinSCP|FileZilla|paramiko|libssh|AsyncSSH|dropbear)/i;
+/** Clients that wait for our KEXINIT, and so cannot be offered what fits theirs. */
+const WAITS = /^JSCH/i;
 
 /** Weak by today's measure: named in the log when a client uses one. */
 const WEAK = new Set([...NIST, "diffie-hellman-group14-sha256", "ssh-rsa", "hmac-sha1", ...PLAIN_SHA2]);
 
-/** Lists for a client with this software version (the part after `SSH-2.0-`), limited to the host keys there are. */
-export function algorithmsFor(preset: AlgorithmPreset, software: string, hostKeyAlgorithms: ReadonlySet<string>): AlgorithmLists {
+/** Lists of a preset, limited to the host keys there are. */
+export function presetLists(preset: AlgorithmPreset, hostKeyAlgorithms: ReadonlySet<string>): AlgorithmLists {
   const base = preset === "modern" ? MODERN : COMPATIBLE;
-  const extra = ACCOMMODATIONS.find((entry) => entry.ident.test(software));
+  return { ...base, serverHostKey: base.serverHostKey.filter((algorithm) => hostKeyAlgorithms.has(algorithm)) };
+}
+
+/** How long to wait for the KEXINIT of a client with this software version before sending ours, in ms. */
+export function kexInitPatienceMs(software: string): number {
+  if (WAITS.test(software)) return 0;
+  return SENDS_AT_ONCE.test(software) ? 1_500 : 300;
+}
+
+/**
+ * `lists` for one client. AES-GCM alone where it has it too, which costs two thirds of ChaCha20's CPU and half of
+ * CTR's with a MAC; second-choice key exchanges and MACs if there is nothing better in common. Without `clientKexInit`
+ * both are offered to clients that wait for ours.
+ */
+export function fitLists(lists: AlgorithmLists, software: string, clientKexInit: Uint8Array | undefined): AlgorithmLists {
+  if (!clientKexInit) return WAITS.test(software) ? { ...lists, ...withSecondChoice(lists) } : lists;
+  const theirs = readKexInit(clientKexInit);
+  const fits = (ours: readonly string[], wanted: readonly string[]): boolean => wanted.some((name) => ours.includes(name));
+  const second = withSecondChoice(lists);
+  const cipher = fits(GCM, theirs.cipherToServer) && fits(GCM, theirs.cipherToClient) ? GCM : lists.cipher;
+  const lacksMac = (ciphers: readonly string[], macs: readonly string[]): boolean =>
+    !AEAD.includes(ciphers.find((name) => cipher.includes(name)) ?? "") && !fits(lists.mac, macs);
+  const needsMac = lacksMac(theirs.cipherToServer, theirs.macToServer) || lacksMac(theirs.cipherToClient, theirs.macToClient);
   return {
-    kex: unique([...base.kex, ...(extra?.kex ?? [])]),
-    serverHostKey: base.serverHostKey.filter((algorithm) => hostKeyAlgorithms.has(algorithm)),
-    cipher: base.cipher,
-    mac: unique([...base.mac, ...(extra?.mac ?? [])]),
+    serverHostKey: lists.serverHostKey,
+    cipher,
+    kex: fits(lists.kex, theirs.kex) ? lists.kex : second.kex,
+    mac: needsMac ? second.mac : lists.mac,
   };
 }
 
-/** True if it pays to look at the client's KEXINIT before sending ours. */
-export function worthPeeking(software: string): boolean {
-  return SENDS_AT_ONCE.test(software);
-}
-
-/** AES-GCM alone where the client has it too: it costs two thirds of ChaCha20's CPU and half of CTR's with a MAC. */
-export function preferGcm(lists: AlgorithmLists, clientKexInit: Uint8Array): AlgorithmLists {
-  const theirs = readKexInit(clientKexInit);
-  const both = [theirs.cipherToServer, theirs.cipherToClient].every((ciphers) => ciphers.some((cipher) => GCM.includes(cipher)));
-  return both ? { ...lists, cipher: GCM } : lists;
+function withSecondChoice(lists: AlgorithmLists): { kex: readonly string[]; mac: readonly string[] } {
+  return { kex: unique([...lists.kex, ...SECOND_CHOICE_KEX]), mac: unique([...lists.mac, ...PLAIN_SHA2]) };
 }
 
 /** The names among `used` that are weak by today's measure. */
@@ -80,6 +92,8 @@ export interface ClientKexInit {
   readonly serverHostKey: readonly string[];
   readonly cipherToServer: readonly string[];
   readonly cipherToClient: readonly string[];
+  readonly macToServer: readonly string[];
+  readonly macToClient: readonly string[];
   readonly firstKexPacketFollows: boolean;
 }
 
@@ -87,9 +101,11 @@ export interface ClientKexInit {
 export function readKexInit(payload: Uint8Array): ClientKexInit {
   const reader = new WireReader(payload, Math.min(17, payload.length));
   const lists = Array.from({ length: 10 }, () => reader.nameList());
-  const [kex, serverHostKey, cipherToServer, cipherToClient] = lists;
-  if (!kex || !serverHostKey || !cipherToServer || !cipherToClient) throw new ProtocolError("malformed KEXINIT");
-  return { kex, serverHostKey, cipherToServer, cipherToClient, firstKexPacketFollows: reader.boolean() };
+  const [kex, serverHostKey, cipherToServer, cipherToClient, macToServer, macToClient] = lists;
+  if (!kex || !serverHostKey || !cipherToServer || !cipherToClient || !macToServer || !macToClient) {
+    throw new ProtocolError("malformed KEXINIT");
+  }
+  return { kex, serverHostKey, cipherToServer, cipherToClient, macToServer, macToClient, firstKexPacketFollows: reader.boolean() };
 }
 
 function unique(names: readonly string[]): string[] {

@@ -1,15 +1,13 @@
 /**
  * The first bytes of a connection, before ssh2 sees any: the client's identification line, however it is split over
- * segments, and for clients that send it unasked, their KEXINIT. Knows no encryption.
+ * segments, and the KEXINIT of clients that send it unasked. Knows no encryption.
  */
 import type { Socket } from "node:net";
 import { ProtocolError } from "../errors.ts";
-import { worthPeeking } from "./algorithms.ts";
+import { kexInitPatienceMs } from "./algorithms.ts";
 
 const MAX_IDENT_LINE = 255; // RFC 4253 §4.2
 const MAX_FIRST_PACKET = 35_000;
-/** How long a client that should send its KEXINIT unasked is waited for. */
-const PEEK_MS = 1_500;
 const IDENT = /^SSH-(?:2\.0|1\.99)-([\x21-\x7e]+)(?: ([\x20-\x7e]*))?$/;
 const KEXINIT = 20;
 
@@ -54,16 +52,12 @@ export function readOpening(socket: Socket, signal: AbortSignal): Promise<Openin
       try {
         ident ??= parseIdent(received);
         if (!ident) return;
-        if (!worthPeeking(ident.software)) {
-          succeed(undefined);
-          return;
-        }
         const kexInit = firstPacket(received.subarray(ident.end));
-        if (kexInit) {
+        if (kexInit !== "incomplete") {
           succeed(kexInit);
           return;
         }
-        timer ??= setTimeout(() => succeed(undefined), PEEK_MS);
+        timer ??= setTimeout(() => succeed(undefined), kexInitPatienceMs(ident.software));
       } catch (error) {
         fail(error);
       }
@@ -89,11 +83,11 @@ function parseIdent(received: Buffer): { line: string; software: string; end: nu
   return { line, software, end: newline + 1 };
 }
 
-/** The payload of the unencrypted first packet if it is all there and a KEXINIT (RFC 4253 §6). */
-function firstPacket(bytes: Buffer): Uint8Array | undefined {
-  if (bytes.length < 6) return undefined;
+/** The payload of the unencrypted first packet if it is a KEXINIT (RFC 4253 §6); what is wrong with it, ssh2 finds out. */
+function firstPacket(bytes: Buffer): Uint8Array | undefined | "incomplete" {
+  if (bytes.length < 6) return "incomplete";
   const length = bytes.readUInt32BE(0);
   const padding = bytes[4] ?? 0;
-  if (length > MAX_FIRST_PACKET || length < padding + 2 || bytes[5] !== KEXINIT) throw new ProtocolError("the first packet is no KEXINIT");
-  return bytes.length < 4 + length ? undefined : bytes.subarray(5, 4 + length - padding);
+  if (length > MAX_FIRST_PACKET || length < padding + 2 || bytes[5] !== KEXINIT) return undefined;
+  return bytes.length < 4 + length ? "incomplete" : bytes.subarray(5, 4 + length - padding);
 }

@@ -21,6 +21,8 @@ import { type AcceptedLogin, UserAuth } from "./user-auth.ts";
 /** Smallest maximum packet a client may ask for; smaller ones make us spin. */
 const MIN_PACKET = 1024;
 const OUR_MAX_PACKET = 32 * 1024;
+/** Proofs of host keys per connection: each costs signatures, and no client needs a second. */
+const MAX_PROOFS = 8;
 const KEEPALIVE = encodeMessage(Message.GLOBAL_REQUEST, "keepalive@openssh.com", true);
 const MAX_UNANSWERED_PROBES = 64;
 
@@ -77,6 +79,7 @@ export class SshConnection implements TransportEvents, ChannelLink {
   #nextChannel = 0;
   #noMoreSessions = false;
   #hostKeyAlgorithm = "";
+  #proofs = 0;
   readonly #dirty = new Set<SshChannel>();
   #flushScheduled = false;
   #keepaliveTimer: NodeJS.Timeout | undefined;
@@ -315,7 +318,7 @@ export class SshConnection implements TransportEvents, ChannelLink {
   #globalRequest(reader: WireReader): void {
     const name = reader.text();
     const wantReply = reader.boolean();
-    if (name === PROOF_REQUEST && wantReply) {
+    if (name === PROOF_REQUEST && wantReply && ++this.#proofs <= MAX_PROOFS) {
       const proof = proveHostKeys(this.#context.hostKeys, reader, this.#transport?.sessionId ?? Buffer.alloc(0), this.#hostKeyAlgorithm);
       this.sendMessage(proof ?? encodeMessage(Message.REQUEST_FAILURE));
       return;

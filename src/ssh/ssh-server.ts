@@ -9,7 +9,7 @@ import { plainAddress } from "../auth/key-options.ts";
 import type { ByteBudget } from "../byte-budget.ts";
 import { ConfigError, ProtocolError } from "../errors.ts";
 import { Admission, type AdmissionLimits, type SourcePolicy } from "./admission.ts";
-import { type AlgorithmPreset, algorithmsFor, preferGcm } from "./algorithms.ts";
+import { type AlgorithmPreset, fitLists, presetLists } from "./algorithms.ts";
 import { type HostKey, keysByAlgorithm, loadHostKeys } from "./host-keys.ts";
 import { type Opening, readOpening } from "./opening.ts";
 import { SessionRegistry } from "./session-registry.ts";
@@ -18,7 +18,8 @@ import type { SessionHandlers } from "./ssh-session.ts";
 import { createOffer, cryptoReady, nativeCrypto } from "./ssh2-adapter.ts";
 import { type RekeyLimits, Transport } from "./transport.ts";
 
-const SOFTWARE_VERSION = "sftp-s3-gateway";
+/** Without a minus sign, which RFC 4253 §4.2 does not allow here, and without a version, which is nobody's business. */
+const SOFTWARE_VERSION = "SftpS3Gateway";
 const LISTEN_BACKLOG = 1024;
 const KEEPALIVE_IDLE_MS = 60_000;
 /** How often a refused flood is mentioned in the log. */
@@ -253,8 +254,8 @@ export class SshServer {
     grace.addEventListener("abort", () => {
       if (!connection.authenticated) connection.end(grace.reason instanceof Error ? grace.reason.message : "no login");
     });
-    const lists = algorithmsFor(this.#options.algorithms ?? "modern", opening.software, new Set(Object.keys(this.#hostKeyMap)));
-    const offer = createOffer(opening.kexInit ? preferGcm(lists, opening.kexInit) : lists);
+    const preset = presetLists(this.#options.algorithms ?? "modern", new Set(Object.keys(this.#hostKeyMap)));
+    const offer = createOffer(fitLists(preset, opening.software, opening.kexInit));
     const transport = new Transport({
       socket,
       hostKeys: this.#hostKeyMap,
