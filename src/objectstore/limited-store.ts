@@ -26,6 +26,8 @@ export function withPrefixGuard(store: ObjectStore, prefix: string): ObjectStore
     complete: (parts, condition, signal) => upload.complete(parts, condition, signal),
     abort: (signal) => upload.abort(signal),
   });
+  const move = store.move?.bind(store);
+  const space = store.space?.bind(store);
   return {
     limits: store.limits,
     head: async (key, signal) => {
@@ -59,6 +61,14 @@ export function withPrefixGuard(store: ObjectStore, prefix: string): ObjectStore
       return store.delete(keys, signal);
     },
     list: (listed, options) => guardedPages(store, { prefix, listed, check }, options),
+    ...(move && {
+      move: async (from, to, options) => {
+        check(from);
+        check(to);
+        return move(from, to, options);
+      },
+    }),
+    ...(space && { space }),
     close: () => store.close(),
   };
 }
@@ -103,6 +113,8 @@ export function withConcurrencyLimit(store: ObjectStore, limit: number): ObjectS
     complete: (parts, condition, signal) => turns.run(signal, () => upload.complete(parts, condition, signal)),
     abort: (signal) => turns.run(signal, () => upload.abort(signal)),
   });
+  const move = store.move?.bind(store);
+  const space = store.space?.bind(store);
   return {
     limits: store.limits,
     head: (key, signal) => turns.run(signal, () => store.head(key, signal)),
@@ -115,6 +127,8 @@ export function withConcurrencyLimit(store: ObjectStore, limit: number): ObjectS
     copy: (from, to, options) => turns.run(options?.signal, () => store.copy(from, to, options)),
     delete: (keys, signal) => turns.run(signal, () => store.delete(keys, signal)),
     list: (prefix, options) => limitedPages(store, turns, prefix, options),
+    ...(move && { move: (from, to, options) => turns.run(options?.signal, () => move(from, to, options)) }),
+    ...(space && { space }),
     close: () => store.close(),
   };
 }

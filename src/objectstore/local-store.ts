@@ -6,13 +6,14 @@
  */
 import { closeSync, constants, fstatSync } from "node:fs";
 import type { Stats } from "node:fs";
-import { mkdir, realpath, rmdir, statfs } from "node:fs/promises";
+import { mkdir, rmdir, statfs } from "node:fs/promises";
 import { StoreError } from "../errors.ts";
 import { LocalBody } from "./local-body.ts";
+import { LocalLookup } from "./local-lookup.ts";
 import { isAbsent, localError, systemCode } from "./local-errors.ts";
-import { copyContent, openFile, openRegular, type StagedFile, statPath, unlinkPath, writeChunks } from "./local-files.ts";
+import { copyContent, openFile, openRegular, StagedFile, statPath, unlinkPath, writeChunks } from "./local-files.ts";
 import { listFolder } from "./local-listing.ts";
-import { RootDirectory, segmentsBelow, splitKey } from "./local-paths.ts";
+import { RootDirectory, splitKey } from "./local-paths.ts";
 import type { KeyPath } from "./local-paths.ts";
 import { applyTimes, directoryEtag, directoryInfo, fileInfo, localEtag, sortProperties } from "./local-properties.ts";
 import { checkCondition, Publisher } from "./local-publish.ts";
@@ -70,18 +71,17 @@ export async function openLocalStore({ root, now = Date.now }: LocalStoreOptions
   }
 }
 
-/** An object that was found: a file that is open, or a directory. */
-type Found = { readonly kind: "file"; readonly fd: number; readonly stats: Stats } | { readonly kind: "directory"; readonly stats: Stats };
-
 class LocalStore implements ObjectStore {
   readonly limits = LOCAL_LIMITS;
   readonly #root: RootDirectory;
   readonly #publisher: Publisher;
+  readonly #lookup: LocalLookup;
   readonly #uploads: LocalUploads;
 
   constructor(root: RootDirectory, publisher: Publisher, now: () => number) {
     this.#root = root;
     this.#publisher = publisher;
+    this.#lookup = new LocalLookup(root);
     const openSource = (key: string, etag: string): Promise<OpenSource> => this.#openSource(key, etag);
     this.#uploads = new LocalUploads({ publisher, limits: this.limits, now, openSource });
   }
@@ -90,7 +90,7 @@ class LocalStore implements ObjectStore {
     const place = splitKey(key);
     checkNotAborted(signal);
     try {
-      const stats = await this.#stat(key, place);
+      const stats = await this.#lookup.stat(key, place);
       return await this.#info(key, stats);
     } catch (error) {
       throw localError(error, `looking at ${JSON.stringify(key)}`);
@@ -102,7 +102,7 @@ class LocalStore implements ObjectStore {
     if (range) checkRange(range);
     checkNotAborted(signal);
     try {
-      const found = await this.#open(key, place);
+      const found = await this.#lookup.open(key, place);
       if (found.kind === "directory") return emptyBody(directoryInfo(key, found.stats));
       try {
         if (ifMatch !== undefined) checkCondition(key, found.stats, { ifMatch });
@@ -159,7 +159,7 @@ class LocalStore implements ObjectStore {
     checkNotAborted(options.signal);
     if (source.isDirectory !== target.isDirectory) throw new StoreError("invalid-key", "a file cannot become a directory on a disk");
     try {
-      const found = await this.#open(from, source);
+      const found = await this.#lookup.open(from, source);
       if (found.kind === "directory") {
         const properties = options.replaceProperties ?? { metadata: directoryInfo(from, found.stats).metadata };
         return await this.#putDirectory(to, target, { size: 0, options: { ...options, ...properties } });
@@ -196,7 +196,24 @@ class LocalStore implements ObjectStore {
   }
 
   list(prefix: string, options: ListOptions = {}): AsyncIterable<ListEntry[]> {
-    return listFolder({ root: this.#root, resolveLink: (key) => this.#statLink(key) }, prefix, options);
+    return listFolder({ root: this.#root, resolveLink: (key) => this.#lookup.statLink(key) }, prefix, options);
+  }
+
+  async move(from: string, to: string, options: Omit<CopyOptions, "sourceSize"> = {}): Promise<PutResult> {
+    const source = splitKey(from);
+    const target = splitKey(to);
+    checkProperties(options.replaceProperties);
+    checkNotAborted(options.signal);
+    try {
+      if (from === to) return await this.copy(from, to, options);
+      const result = await this.#rename({ from, source, to, target }, options);
+      if (result) return result;
+      const copied = await this.copy(from, to, options);
+      await this.delete([from]);
+      return copied;
+    } catch (error) {
+      throw localError(error, `renaming ${JSON.stringify(from)} to ${JSON.stringify(to)}`);
+    }
   }
 
   async space(): Promise<StoreSpace> {
@@ -213,72 +230,13 @@ class LocalStore implements ObjectStore {
     this.#root.close();
   }
 
-  /** Stats of what a key means, without opening it. */
-  async #stat(key: string, place: KeyPath): Promise<Stats> {
-    const directory = this.#root.open(place.directories);
-    let stats: Stats | undefined;
-    try {
-      stats = await statPath(directory.path(place.name)).catch(absentAsUndefined);
-    } finally {
-      directory.close();
-    }
-    if (stats?.isSymbolicLink() && !place.isDirectory) stats = await this.#statLink(key);
-    if (stats && (place.isDirectory ? stats.isDirectory() : stats.isFile())) return stats;
-    throw new StoreError("not-found", `there is no object ${JSON.stringify(key)}`);
-  }
-
-  async #open(key: string, place: KeyPath): Promise<Found> {
-    if (place.isDirectory) return { kind: "directory", stats: await this.#stat(key, place) };
-    const directory = this.#root.open(place.directories);
-    let file: { fd: number; stats: Stats } | undefined;
-    try {
-      file = await openRegular(directory.path(place.name));
-    } catch (error) {
-      if (!isAbsent(error)) throw error;
-      // ELOOP: the name is a symbolic link, which O_NOFOLLOW does not open.
-      if (systemCode(error) === "ELOOP") file = await this.#openLink(key);
-    } finally {
-      directory.close();
-    }
-    if (!file) throw new StoreError("not-found", `there is no object ${JSON.stringify(key)}`);
-    return { kind: "file", ...file };
-  }
-
-  /** Opens the regular file below the root that a symbolic link means; undefined if it means anything else. */
-  async #openLink(key: string): Promise<{ fd: number; stats: Stats } | undefined> {
-    const { directories, name } = splitKey(key);
-    const directory = this.#root.open(directories);
-    try {
-      const segments = segmentsBelow(this.#root.realPath, await realpath(directory.path(name)));
-      if (segments === undefined) return undefined;
-      // What the link meant is walked to once more without following anything: it may have been changed meanwhile.
-      const target = this.#root.open(segments.slice(0, -1));
-      try {
-        return await openRegular(target.path(segments.at(-1) ?? ""));
-      } finally {
-        target.close();
-      }
-    } catch (error) {
-      if (isAbsent(error) || (error instanceof StoreError && error.code === "not-found")) return undefined;
-      throw error;
-    } finally {
-      directory.close();
-    }
-  }
-
-  async #statLink(key: string): Promise<Stats | undefined> {
-    const file = await this.#openLink(key);
-    if (file) closeSync(file.fd);
-    return file?.stats;
-  }
-
   async #info(key: string, stats: Stats): Promise<ObjectInfo> {
     if (stats.isDirectory()) return directoryInfo(key, stats);
     return fileInfo(key, stats, await this.#publisher.extra.read(stats));
   }
 
   async #openSource(key: string, etag: string): Promise<OpenSource> {
-    const found = await this.#open(key, splitKey(key));
+    const found = await this.#lookup.open(key, splitKey(key));
     if (found.kind === "directory") throw new StoreError("not-found", `there is no object ${JSON.stringify(key)}`);
     try {
       checkCondition(key, found.stats, { ifMatch: etag });
@@ -318,6 +276,32 @@ class LocalStore implements ObjectStore {
       await copyContent({ fd, size: stats.size }, staged);
       return options.replaceProperties ?? (await this.#info(from, stats));
     });
+  }
+
+  /** Undefined for what cannot be renamed as a file: directories, symbolic links, files with more than one name. */
+  async #rename(
+    { from, source, to, target }: { readonly from: string; readonly source: KeyPath; readonly to: string; readonly target: KeyPath },
+    options: Omit<CopyOptions, "sourceSize">,
+  ): Promise<PutResult | undefined> {
+    if (source.isDirectory || target.isDirectory) return undefined;
+    const directory = this.#root.open(source.directories);
+    let staged: StagedFile | undefined;
+    try {
+      const path = directory.path(source.name);
+      const file = await openRegular(path).catch(linkAsNothing);
+      if (file === "link") return undefined;
+      if (!file) throw new StoreError("not-found", `there is no object ${JSON.stringify(from)}`);
+      staged = new StagedFile(file.fd, path);
+      if (options.sourceIfMatch !== undefined) checkCondition(from, file.stats, { ifMatch: options.sourceIfMatch });
+      if (options.replaceProperties && file.stats.nlink > 1) return undefined;
+      const properties = options.replaceProperties ?? {};
+      const result = await this.#publisher.publish(staged, { key: to, place: target, properties }, options);
+      await this.#root.sync(source.directories);
+      return result;
+    } finally {
+      staged?.close();
+      directory.close();
+    }
   }
 
   /** A copy onto itself changes properties only, unless the file has another name that must keep them. */
@@ -403,7 +387,8 @@ function emptyBody(info: ObjectInfo): ObjectBody {
 
 async function* noChunks(): AsyncGenerator<Uint8Array> {}
 
-function absentAsUndefined(error: unknown): undefined {
-  if (isAbsent(error)) return undefined;
+/** A name that O_NOFOLLOW does not open is a symbolic link. */
+function linkAsNothing(error: unknown): "link" {
+  if (systemCode(error) === "ELOOP") return "link";
   throw error;
 }

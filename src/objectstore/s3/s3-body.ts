@@ -8,8 +8,10 @@ import { StoreError } from "../../errors.ts";
 import type { ObjectBody, ObjectInfo } from "../objectstore.ts";
 import { checkNotAborted } from "../request-checks.ts";
 
-/** Breaks without a byte in between after which reading fails. */
-const MAX_IDLE_BREAKS = 3;
+/** Breaks in a row with hardly anything in between after which reading fails. */
+const MAX_IDLE_BREAKS = 4;
+/** Bytes between two breaks that count as progress: a store that dribbles must not keep us for ever. */
+const PROGRESS = 64 * 1024;
 
 /** What is read and how it goes on. */
 export interface S3BodyOptions {
@@ -54,10 +56,10 @@ export class S3Body implements ObjectBody {
     let idleBreaks = 0;
     try {
       for (;;) {
+        const begun = this.#position;
         let cause: unknown;
         try {
           for await (const chunk of this.#stream as AsyncIterable<Uint8Array>) {
-            idleBreaks = 0;
             this.#position += chunk.byteLength;
             if (this.#options.crc32 !== undefined && chunk.byteLength > 0) checksum = crc32(chunk, checksum);
             yield chunk;
@@ -66,7 +68,8 @@ export class S3Body implements ObjectBody {
           cause = error;
         }
         if (this.#position >= this.#options.end) break;
-        await this.#resume(cause, idleBreaks++);
+        idleBreaks = this.#position - begun < PROGRESS ? idleBreaks + 1 : 0;
+        await this.#resume(cause, idleBreaks);
       }
       this.#checkEnd(checksum);
     } finally {
@@ -79,7 +82,7 @@ export class S3Body implements ObjectBody {
     checkNotAborted(signal);
     if (this.#destroyed) throw new StoreError("aborted", "the body was given up by its reader", { cause });
     const what = `reading ${JSON.stringify(info.key)} broke off at byte ${this.#position} of ${this.#options.end}`;
-    if (idleBreaks >= MAX_IDLE_BREAKS) throw new StoreError("io", `${what}; the store closes the connection again and again`, { cause });
+    if (idleBreaks > MAX_IDLE_BREAKS) throw new StoreError("io", `${what}; the store closes the connection again and again`, { cause });
     onBreak(this.#position, cause);
     this.#stream = await reopen(this.#position);
     if (this.#destroyed) this.#stream.destroy();

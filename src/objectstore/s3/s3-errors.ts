@@ -173,7 +173,17 @@ export function translateFault(fault: S3Fault, what: string, cause: unknown): St
   const status = fault.status === undefined ? "" : ` (HTTP ${fault.status})`;
   const region = fault.region === undefined ? "" : ` The bucket is in ${fault.region}.`;
   const advice = fault.advice === "" ? "" : ` ${fault.advice}`;
-  return new StoreError(fault.code, `${what}: ${fault.name}${status}${text}.${region}${advice}`, { cause });
+  return new StoreError(fault.code, `${what}: ${fault.name}${status}${text}.${region}${advice}`, { cause: withoutRequest(cause) });
+}
+
+/** The SDK's errors hold the whole exchange, with signatures, tokens and sockets: none of that may reach a log. */
+function withoutRequest(error: unknown): Error {
+  if (!(error instanceof Error)) return new Error(String(error));
+  const bare = new Error(error.message);
+  bare.name = error.name;
+  if (error.stack !== undefined) bare.stack = error.stack;
+  const requestId = property(property(error, "$metadata"), "requestId");
+  return typeof requestId === "string" ? Object.assign(bare, { requestId }) : bare;
 }
 
 function ruleFor(error: unknown, name: string, status: number | undefined): FaultRule {
