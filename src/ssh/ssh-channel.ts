@@ -27,6 +27,8 @@ export interface ChannelLink {
   flushSoon(channel: SshChannel): void;
   /** Measures a round trip; calls back at most once. */
   probe(answered: () => void): void;
+  /** What runs in the channel threw, which it must not. */
+  reportFailure(channel: SshChannel, error: unknown): void;
   /** A receiver dropped the channel because its peer broke the protocol. */
   reportViolation(channel: SshChannel, reason: string): void;
 }
@@ -106,7 +108,7 @@ export class SshChannel implements ByteChannel {
   receive(receiver: ByteReceiver): void {
     if (this.#receiver) throw new Error("the channel has a receiver already");
     this.#receiver = receiver;
-    for (const chunk of this.#early.splice(0)) receiver.data(chunk);
+    for (const chunk of this.#early.splice(0)) this.#deliver(receiver, chunk);
     if (this.#eof === "received" && this.#state === "open") this.#deliverEof();
   }
 
@@ -147,6 +149,16 @@ export class SshChannel implements ByteChannel {
     this.#sendClose(reason);
   }
 
+  /** Runs foreign code of this channel; what it throws ends the channel, not the connection. */
+  guard(action: () => void): void {
+    try {
+      action();
+    } catch (error) {
+      this.#link.reportFailure(this, error);
+      this.abandon("internal error");
+    }
+  }
+
   /** Drops the channel for a reason that is nobody's offence. */
   abandon(reason: string): void {
     if (this.#state === "open") this.#sendClose(reason);
@@ -161,7 +173,7 @@ export class SshChannel implements ByteChannel {
       this.consume(bytes.length);
       return;
     }
-    if (this.#receiver) this.#receiver.data(bytes);
+    if (this.#receiver) this.#deliver(this.#receiver, bytes);
     else this.#early.push(bytes);
     if (this.#window.wantsProbe()) this.#link.probe(() => this.#window.probed());
   }
@@ -273,9 +285,13 @@ export class SshChannel implements ByteChannel {
     this.#queue.splice(0, whole);
   }
 
+  #deliver(receiver: ByteReceiver, bytes: Uint8Array): void {
+    this.guard(() => receiver.data(bytes));
+  }
+
   #deliverEof(): void {
     this.#eof = "delivered";
-    this.#receiver?.end();
+    this.guard(() => this.#receiver?.end());
   }
 
   #sendClose(reason: string): void {

@@ -23,6 +23,8 @@ const MIN_PACKET = 1024;
 const OUR_MAX_PACKET = 32 * 1024;
 /** Proofs of host keys per connection: each costs signatures, and no client needs a second. */
 const MAX_PROOFS = 8;
+/** Bytes in the socket above which nothing is built for it while memory is short. */
+const PRESSED_SOCKET_BYTES = 128 * 1024;
 const KEEPALIVE = encodeMessage(Message.GLOBAL_REQUEST, "keepalive@openssh.com", true);
 const MAX_UNANSWERED_PROBES = 64;
 
@@ -162,7 +164,8 @@ export class SshConnection implements TransportEvents, ChannelLink {
   // --- ChannelLink
 
   get congested(): boolean {
-    return this.#transport?.congested ?? true;
+    if (!this.#transport || this.#transport.congested) return true;
+    return this.#context.budget.underPressure && this.#transport.unsentBytes >= PRESSED_SOCKET_BYTES;
   }
 
   get unsentBytes(): number {
@@ -194,6 +197,10 @@ export class SshConnection implements TransportEvents, ChannelLink {
     if (this.#probes.length >= MAX_UNANSWERED_PROBES) return;
     this.#probes.push(answered);
     this.sendMessage(KEEPALIVE);
+  }
+
+  reportFailure(_channel: SshChannel, error: unknown): void {
+    this.#log.error({ err: error }, "a session failed");
   }
 
   reportViolation(_channel: SshChannel, reason: string): void {

@@ -56,12 +56,14 @@ export class SshSession {
     const argument = reader ? Buffer.from(reader.string()) : Buffer.alloc(0);
     if (this.#started) return { success: false };
     this.#started = true;
-    return { success: true, start: () => run(argument) };
+    return { success: true, start: () => this.channel.guard(() => run(argument)) };
   }
 
   #subsystem(name: string): { success: boolean } {
     if (this.#started) return { success: false };
-    this.#started = this.#handlers.subsystem(name, this.channel, this.#info);
+    this.channel.guard(() => {
+      this.#started = this.#handlers.subsystem(name, this.channel, this.#info);
+    });
     return { success: this.#started };
   }
 }

@@ -24,6 +24,10 @@ class RecordingLink implements ChannelLink {
   probe(): void {
     // no answers here
   }
+  readonly failures: unknown[] = [];
+  reportFailure(_channel: SshChannel, error: unknown): void {
+    this.failures.push(error);
+  }
   reportViolation(_channel: SshChannel, reason: string): void {
     this.violations.push(reason);
   }
@@ -206,6 +210,20 @@ describe("ends", () => {
     const request = new WireReader(link.sent.find((message) => message[0] === Message.CHANNEL_REQUEST) ?? Buffer.alloc(0), 5);
     expect([request.text(), request.boolean(), request.uint32()]).toEqual(["exit-status", false, 3]);
     expect(link.data().join("")).toBe("12345678");
+  });
+
+  it("a receiver that throws ends its channel only", () => {
+    const channel = open();
+    channel.receive({
+      data: () => {
+        throw new TypeError("a bug");
+      },
+      end: () => undefined,
+    });
+    channel.dataReceived(bytes("x"));
+    expect(link.failures).toHaveLength(1);
+    expect(channel.closed.aborted).toBe(true);
+    expect(budget.used).toBe(0);
   });
 
   it("destroy reports the reason", () => {
