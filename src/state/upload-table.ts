@@ -80,6 +80,18 @@ export class UploadTable {
     return row.state === "open" && this.#state.isAlive(row.processId);
   }
 
+  /** True while the process of that id runs on this node. */
+  isAlive(processId: string): boolean {
+    return this.#state.isAlive(processId);
+  }
+
+  /** Names of all tail files that any volume's rows count on. */
+  tailFiles(): Set<string> {
+    const names = new Set<string>();
+    for (const { value } of this.#rows.getRange({})) if (value.tail) names.add(value.tail.file);
+    return names;
+  }
+
   /** Writes a row; resolves once other processes see it. */
   async put(row: UploadRow): Promise<void> {
     await this.#rows.put([this.#volume, row.name, row.id], row);

@@ -26,10 +26,13 @@ export async function openFile(target: Target, flags: OpenFlags, attributes: Att
     throw new FsError("unavailable", `${target.path}: the upload of this file is not finished; it cannot be read yet`);
   }
   if (target.asDirectory) throw new FsError("not-a-directory", `${target.path}: not a directory`);
+  const isVerified = seen?.kind !== "file";
+  const ahead = isVerified ? undefined : volume.ahead.open(known.object);
   return new ReadHandle({
     target,
     object: known.object,
-    isVerified: seen?.kind !== "file",
+    isVerified,
+    ...(ahead ? { ahead } : {}),
     setstat: (change) => setAttributes(target, change),
   });
 }
@@ -42,7 +45,7 @@ async function openForWriting(target: Target, flags: OpenFlags, attributes: Attr
   const known = await knownBeforeWriting(target, flags);
   if (known?.kind === "directory") throw isDirectoryError(target);
   if (known?.kind === "file" && flags.create && flags.exclusive) throw new FsError("exists", `${target.path}: it already exists`);
-  if (known?.kind === "absent" && !flags.create && !(await pending.find(target.key))) throw notFound(target);
+  if (known?.kind === "absent" && !flags.create && !(await pending.findElsewhere(target.key))) throw notFound(target);
   if (flags.create && known?.kind !== "file") await requireParent(target);
   return pending.open({ key: target.key, path: target.path, flags, attributes, published: publishedOf(known) });
 }

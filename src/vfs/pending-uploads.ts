@@ -53,8 +53,13 @@ export interface PublishedChange {
 
 /** See the head of this file. Keys are full keys in the volume's store. */
 export interface PendingUploads {
-  /** The owner's unpublished upload under `key`, whatever is published there. */
+  /** The owner's unpublished upload under `key` as far as this node knows, whatever is published there. No request. */
   find(key: string): Promise<PendingEntry | undefined>;
+  /**
+   * As `find`, but also asks the store for uploads begun on another node (at most once a minute): for a name where
+   * nothing is published and this node knows of nothing.
+   */
+  findElsewhere(key: string): Promise<PendingEntry | undefined>;
   /** All of them whose key begins with `prefix`, in UTF-8 byte order. */
   list(prefix: string): Promise<PendingEntry[]>;
   /** Opens `key` for writing: new, replacing, appending, resuming or editing in place, as flags and first write ask. */

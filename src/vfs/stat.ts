@@ -16,7 +16,8 @@ export async function stat(target: Target): Promise<Attributes> {
   const known = await lookup(target);
   if (known.kind === "directory") return statDirectory(target);
   if (known.kind === "file") return statFile(target, known.object);
-  if (pending) return pending.attributes;
+  const unpublished = pending ?? (await target.view.pending.findElsewhere(target.key));
+  if (unpublished) return unpublished.attributes;
   throw notFound(target);
 }
 

@@ -2,10 +2,10 @@
  * Unfinished uploads below the volume's prefix that this node knows nothing of: begun on another node, or before this
  * node's state directory was lost. They count as the owner's, to be resumed from the parts the store has.
  *
- * Asking costs a request, and most sessions never need the answer. So the store is asked for the whole prefix once when
- * the volume is first used in this process, again at most once per `intervalMs` when a new session begins, and for one
- * key when a write wants to go on at an offset that nothing else explains. What is listed is asked for its parts when
- * somebody looks at it. A foreign upload is never aborted but by its owner's wish: its own node may be at work on it.
+ * Asking costs a request, and most sessions never need the answer. So the store is asked for the whole prefix only when
+ * somebody looks for a name where nothing is published and this node knows of nothing, as a client does before it
+ * resumes, and then at most once per `intervalMs`; and for one key when a write wants to go on at an offset that
+ * nothing else explains. Listings show what is remembered. What was listed is asked for its parts when somebody looks. A foreign upload is never aborted but by its owner's wish: its own node may be at work on it.
  */
 import { StoreError } from "../../errors.ts";
 import type { StoredPart, UnfinishedUpload } from "../../objectstore/objectstore.ts";
@@ -50,11 +50,6 @@ export class ForeignUploads {
     this.#isOwn = options.isOwn;
   }
 
-  /** A new session has begun: what it asks for may be newer than what is remembered. */
-  sessionBegins(): void {
-    if (this.#volume.clock.now() - this.#askedMs >= this.#intervalMs) this.#asked = undefined;
-  }
-
   /** The foreign upload of `key`, if there is one with anything in it. Never rejects. */
   async find(key: string): Promise<ForeignUpload | undefined> {
     await this.#ask();
@@ -62,9 +57,14 @@ export class ForeignUploads {
     return remembered && this.#look(remembered);
   }
 
-  /** All of them whose key begins with `prefix`. Never rejects. */
-  async list(prefix: string): Promise<ForeignUpload[]> {
-    await this.#ask();
+  /** As `find`, of those that are remembered. */
+  async findKnown(key: string): Promise<ForeignUpload | undefined> {
+    const remembered = this.#remembered.get(key);
+    return remembered && this.#look(remembered);
+  }
+
+  /** All that are remembered and whose key begins with `prefix`. Never rejects. */
+  async listKnown(prefix: string): Promise<ForeignUpload[]> {
     const found: ForeignUpload[] = [];
     for (const [key, remembered] of this.#remembered) {
       const upload = key.startsWith(prefix) ? await this.#look(remembered) : undefined;
@@ -86,7 +86,7 @@ export class ForeignUploads {
   }
 
   #ask(): Promise<void> {
-    if (!this.#asked) {
+    if (!this.#asked || this.#volume.clock.now() - this.#askedMs >= this.#intervalMs) {
       this.#askedMs = this.#volume.clock.now();
       this.#remembered = new Map();
       this.#asked = this.#collect(this.#prefix, () => true);

@@ -243,12 +243,17 @@ export class PartAssembler {
 
   /** Ends it and has the store forget its parts. Rejects with the store's error, after everything here is freed. */
   async discard(): Promise<void> {
+    await this.letGo();
+    await (await this.#queue.existing())?.abort();
+  }
+
+  /** Ends it here; the store keeps what it has. */
+  async letGo(): Promise<void> {
     const reason = new StoreError("aborted", "upload discarded");
     this.interrupt(reason);
     this.#cut.abort(reason);
     await this.#queue.settle();
     await this.release();
-    await (await this.#queue.existing())?.abort();
   }
 
   /** Frees what is held here: memory and files. */

@@ -7,6 +7,7 @@ import { FsError } from "../../errors.ts";
 import type { ObjectInfo, ObjectProperties, WriteCondition } from "../../objectstore/objectstore.ts";
 import type { OpenFlags } from "../file-system.ts";
 import type { WriteRequest } from "../pending-uploads.ts";
+import { AnnouncedSize } from "./announced-size.ts";
 import { chunksLength } from "./chunk-list.ts";
 import { interrupted, type Opening, type OpeningSources, openingOfWrite, openingWithoutWrite, type Resumable } from "./opening.ts";
 import { type AssembledSoFar, type CopySource, PartAssembler, type Remains } from "./part-assembler.ts";
@@ -44,6 +45,7 @@ export interface ReadyContent {
 /** See the head of this file. Calls must not overlap, but for `interrupt` and the getters. */
 export class UploadContent {
   readonly #options: ContentOptions;
+  readonly #announced: AnnouncedSize;
   #record: UploadRecord | undefined;
   #stream: StreamDraft | undefined;
   #spool: Spool | undefined;
@@ -55,15 +57,13 @@ export class UploadContent {
   /** Old bytes beyond what was written stay up to here. */
   #oldEnd = Number.POSITIVE_INFINITY;
   #extendTo = 0;
-  /** Size a client set before it sent anything: fewer bytes are then a short upload. */
-  #promised = 0;
   /** True once bytes were added that the client did not send. */
   #padded = false;
-  #sizeSet: number | undefined;
 
   constructor(options: ContentOptions) {
     this.#options = options;
-    if (this.#announced > 0) this.#oldEnd = this.#announced;
+    this.#announced = new AnnouncedSize(options.request.attributes.size);
+    if (this.#announced.inOpen > 0) this.#oldEnd = this.#announced.inOpen;
   }
 
   /** The row of the upload once it has begun. */
@@ -98,7 +98,9 @@ export class UploadContent {
       if (opening.kind === "resume") return opening.pending.length;
       return opening.kind === "fresh" ? 0 : opening.base.size;
     }
-    return Math.max(this.#end, this.#extendTo);
+    if (!this.#overwrites || this.#oldEnd <= this.#end) return Math.max(this.#end, this.#extendTo);
+    const published = await this.#options.sources.published();
+    return Math.max(this.#end, this.#extendTo, published === "absent" ? 0 : Math.min(published.size, this.#oldEnd));
   }
 
   /** Takes chunks at `offset` (at the end for a file opened to append). */
@@ -110,7 +112,7 @@ export class UploadContent {
       throw new FsError("invalid-argument", `${request.path}: no file can be that large`);
     }
     if (!this.isDecided) await this.#begin(await openingOfWrite(request, offset, sources));
-    const at = request.flags.append ? this.#end : offset;
+    const at = request.flags.append ? Math.max(this.#end, this.#extendTo) : offset;
     this.#checkHole(at - this.#end);
     if (this.#stream) {
       // A part that has left cannot be read back: a handle that may read goes through a file from then on.
@@ -136,12 +138,12 @@ export class UploadContent {
   async setSize(size: number): Promise<void> {
     const { request, sources } = this.#options;
     if (!Number.isSafeInteger(size) || size < 0) throw new FsError("invalid-argument", `${request.path}: no file can be that large`);
-    this.#sizeSet = size;
     if (!this.isDecided) {
       await this.#begin(size === 0 ? { kind: "fresh", overwrites: false } : await openingWithoutWrite(request, sources));
     }
     if (this.#spool) {
       this.#checkHole(size - this.#spool.size);
+      this.#announced.set(size, false);
       this.#spool.setSize(size);
     } else if (this.#stream) {
       await this.#setStreamSize(this.#stream, size);
@@ -219,6 +221,13 @@ export class UploadContent {
     await this.#record?.forget();
   }
 
+  /** Another process goes on with it: frees what is held here and leaves the store and the table alone. */
+  async letGo(): Promise<void> {
+    this.#stream?.forgetEarly();
+    await this.#spool?.discard();
+    await (this.#stream?.assembler ?? this.#poured)?.letGo();
+  }
+
   /** Everything is at the store, unpublished: what is to be remembered of it. */
   async park(ready: ReadyContent): Promise<Remains> {
     await ready.assembler.storeAll();
@@ -231,10 +240,6 @@ export class UploadContent {
     await this.#spool?.discard();
     await (this.#stream?.assembler ?? this.#poured)?.release();
     await this.#record?.forget();
-  }
-
-  get #announced(): number {
-    return this.#options.request.attributes.size ?? 0;
   }
 
   get #end(): number {
@@ -279,7 +284,7 @@ export class UploadContent {
       store: volume.store,
       key,
       keeper: volume,
-      announced: this.#announced,
+      announced: this.#announced.inOpen,
       mirror: mirrorOf(request.flags),
       properties: () => this.#options.properties(base),
       created: record.created.bind(record),
@@ -312,13 +317,14 @@ export class UploadContent {
     await this.#record?.forget();
     this.#record = undefined;
     this.#stream = undefined;
+    this.#overwrites = false;
     this.#spool = spool;
   }
 
   async #setStreamSize(stream: StreamDraft, size: number): Promise<void> {
     const { end } = stream;
     if (end > 0) this.#checkHole(size - end);
-    this.#promised = end === 0 ? size : 0;
+    this.#announced.set(size, end === 0 && !this.#options.request.flags.append);
     this.#oldEnd = Math.min(this.#oldEnd, size);
     this.#extendTo = size > end ? size : 0;
     if (size >= end) return;
@@ -338,7 +344,7 @@ export class UploadContent {
 
   async #finishSpool(spool: Spool): Promise<ReadyContent | undefined> {
     if (!spool.isChanged) return undefined;
-    this.#checkAnnounced(spool.size);
+    this.#announced.check(spool.size, this.#options.request.path);
     this.#poured = this.#assemble();
     await spool.pour(this.#poured);
     return this.#ready(this.#poured);
@@ -346,7 +352,7 @@ export class UploadContent {
 
   async #finishStream(stream: StreamDraft): Promise<ReadyContent> {
     await stream.fillGaps();
-    this.#checkAnnounced(stream.length);
+    this.#announced.check(stream.length, this.#options.request.path);
     const { assembler } = stream;
     const oldEnd = await this.#remainingOld(assembler.length);
     await this.#fillTo(assembler, Math.max(oldEnd, this.#extendTo));
@@ -377,14 +383,6 @@ export class UploadContent {
     const condition = conditionOf({ exclusive: request.flags.exclusive === true, baseEtag });
     // What is written from the beginning is a new file to its reader, even if some of the old one stays behind it.
     return { assembler, condition, base: this.#overwrites ? undefined : this.#base, size: assembler.length };
-  }
-
-  /** `size` bytes came. The size in OPEN is what must come; one set before the first byte is what must come at least. */
-  #checkAnnounced(size: number): void {
-    const strict = this.#announced > 0 && (this.#sizeSet === undefined || this.#sizeSet === this.#announced);
-    const expected = strict ? this.#announced : this.#promised;
-    if (strict ? size === expected : size === 0 || size >= expected) return;
-    throw new FsError("io", `${this.#options.request.path}: ${expected} bytes were announced, ${size} came; nothing was published`);
   }
 
   async #keepSpool(spool: Spool): Promise<Remains | undefined> {

@@ -83,6 +83,7 @@ export class UploadRecord {
 
   /** The store has one more part. */
   stored(part: StoredPart): void {
+    if (!this.isOurs) return;
     this.#write(() => this.#volume.table.putPart(this.#row.id, part));
   }
 

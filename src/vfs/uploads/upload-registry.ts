@@ -31,6 +31,9 @@ const DAY_MS = 24 * 60 * 60 * 1000;
 /** An upload that got nothing for so long gives its memory back when others wait for some. */
 const idleMs = 1_000;
 
+/** Files of dead processes that no row names are removed after so long. */
+const orphanMs = 10 * 60 * 1000;
+
 /** What a registry works on. */
 export interface UploadRegistryOptions {
   readonly store: ObjectStore;
@@ -95,10 +98,16 @@ export class UploadRegistry {
       memory,
       clock,
       contentType: options.contentType,
-      onPublished: async (change) => onPublished?.(change),
+      onPublished: async (change) => {
+        try {
+          await onPublished?.(change);
+        } catch (error) {
+          options.log.error({ err: error }, "a published file could not be announced");
+        }
+      },
       checkQuota: async (bytes) => checkQuota?.(bytes),
       tailLimitPerUser: options.tailLimitPerUser ?? 1024 ** 3,
-      nextFileName: newId,
+      nextFileName: () => `${fileOwner(options.table.processId)}-${newId()}`,
     };
     this.#prefix = options.prefix;
     this.#expiryMs = options.expiryMs ?? 7 * DAY_MS;
@@ -115,7 +124,6 @@ export class UploadRegistry {
 
   /** One session's view. */
   view(owner: UploadOwner): PendingUploads {
-    this.foreign.sessionBegins();
     return new UploadView(this, owner);
   }
 
@@ -127,6 +135,13 @@ export class UploadRegistry {
   /** All uploads of `user` open in this process. */
   liveBelow(user: string, prefix: string): LiveUpload[] {
     return [...this.#live].filter((upload) => upload.user === user && upload.name.startsWith(prefix));
+  }
+
+  /** Waits for uploads of `name` that are being closed in this session. */
+  async settleOwn(owner: UploadOwner, name: string): Promise<void> {
+    for (const { handle, session } of this.live(owner.user, name)) {
+      if (session === owner.session && !handle.isLive) await handle.ended();
+    }
   }
 
   /** Waits for uploads of `name` that are being closed or dropped. */
@@ -163,12 +178,16 @@ export class UploadRegistry {
 
   /** Ends what nobody has touched for the expiry time, and frees files nobody owns. Never rejects. */
   async sweep(): Promise<{ readonly expired: number }> {
-    const { clock, tails, log } = this.volume;
+    const { clock, tails, table, log } = this.volume;
     const now = clock.now();
     const expired = await this.resting.expire(this.#prefix, now - this.#expiryMs);
     try {
-      // Rows are swept first, so that a file this old belongs to none of any volume.
-      for (const name of await tails.olderThan(now - 2 * this.#expiryMs)) await tails.remove(name);
+      const kept = table.tailFiles();
+      for (const name of await tails.olderThan(now - orphanMs)) {
+        const [pid = "", started = ""] = name.split("-");
+        // A file of a living process may be in use without a row; a file in a row waits for its resume.
+        if (!kept.has(name) && !table.isAlive(`${pid}:${started}`)) await tails.remove(name);
+      }
     } catch (error) {
       log.warn({ err: error }, "old tail files could not be removed");
     }
@@ -221,7 +240,7 @@ export class UploadRegistry {
     if (row) return { length: row.length, base: row.base, take: async () => row };
     const open = this.resting.openElsewhere(owner.user, name);
     if (open) return { length: open.length, base: open.base, take: () => this.resting.takeFromProcess(open) };
-    const foreign = await this.foreign.find(name);
+    const foreign = await this.foreign.findKnown(name);
     return foreign && this.#resumableForeign(owner, foreign);
   }
 
@@ -279,6 +298,11 @@ export class UploadRegistry {
       this.#relieveSoon();
     });
   }
+}
+
+/** The first part of names of files: who may have it open. */
+function fileOwner(processId: string): string {
+  return processId.replace(":", "-");
 }
 
 /** A name no upload and no file of this node ever had. */

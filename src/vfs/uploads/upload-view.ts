@@ -23,22 +23,31 @@ export class UploadView implements PendingUploads {
 
   async find(key: string): Promise<PendingEntry | undefined> {
     const { user } = this.#owner;
+    // Some clients do not wait for the answer to CLOSE: what they ask next must see what it brings.
+    await this.#registry.settleOwn(this.#owner, key);
     const here = this.#here(key);
     if (here?.handle.hidesPublished) return this.#liveEntry(here);
     const live = this.#registry.live(user, key).findLast(({ handle }) => handle.received > 0);
     if (live) return this.#liveEntry(live);
     const row = (await this.#registry.resting.find(user, key)) ?? this.#registry.resting.openElsewhere(user, key);
     if (row) return rowEntry(row);
-    const foreign = await this.#registry.foreign.find(key);
+    const foreign = await this.#registry.foreign.findKnown(key);
     if (foreign) return foreignEntry(foreign);
     // Opened, but nothing is known yet of what it will be: a file of that name exists in any case.
     return here && { ...this.#liveEntry(here), state: "live-elsewhere" };
   }
 
+  async findElsewhere(key: string): Promise<PendingEntry | undefined> {
+    const known = await this.find(key);
+    if (known) return known;
+    const foreign = await this.#registry.foreign.find(key);
+    return foreign && foreignEntry(foreign);
+  }
+
   async list(prefix: string): Promise<PendingEntry[]> {
     const { user } = this.#owner;
     const entries = new Map<string, PendingEntry>();
-    for (const foreign of await this.#registry.foreign.list(prefix)) entries.set(foreign.key, foreignEntry(foreign));
+    for (const foreign of await this.#registry.foreign.listKnown(prefix)) entries.set(foreign.key, foreignEntry(foreign));
     for (const row of await this.#registry.resting.list(user, prefix)) entries.set(row.name, rowEntry(row));
     for (const live of this.#registry.liveBelow(user, prefix)) {
       const isShown = live.session === this.#owner.session ? live.handle.hidesPublished : live.handle.received > 0;
@@ -60,7 +69,10 @@ export class UploadView implements PendingUploads {
     await this.#registry.settle(this.#owner.user, key);
     const row = await this.#registry.resting.find(this.#owner.user, key);
     if (!row) return false;
-    const { mtime, mode } = change;
+    const { mtime, mode, size } = change;
+    if (size !== undefined && size !== 0 && size !== row.length) {
+      throw new FsError("unsupported", "an unfinished upload cannot be cut; send the file again from the start");
+    }
     const times = { ...(mtime !== undefined && { mtime }), ...(mode !== undefined && { mode: mode & 0o7777 }) };
     if (row.mtime !== (mtime ?? row.mtime) || row.mode !== (times.mode ?? row.mode)) {
       await UploadRecord.resting(this.#registry.volume, row).setTimes(row.state, times);

@@ -13,7 +13,7 @@ import { publishedSourceOf } from "../published-source.ts";
 import { toFsError } from "../store-fault.ts";
 import { chunksLength } from "./chunk-list.ts";
 import type { OpeningSources } from "./opening.ts";
-import { announce, propertiesOf } from "./publish.ts";
+import { announce, propertiesOf, sameProperties } from "./publish.ts";
 import { type ReadyContent, UploadContent } from "./upload-content.ts";
 import { UploadLife, type UploadState } from "./upload-life.ts";
 import type { TimesAndMode } from "./upload-record.ts";
@@ -259,11 +259,12 @@ export class WriteHandle implements FileHandle {
   async #changeTimesOnly(): Promise<void> {
     const { volume, key, request, sources } = this.#options;
     const published = await sources.published();
+    await this.#content.release();
     this.#life.become("discarded");
-    if (published === "absent" || (this.#times.mtime === undefined && this.#times.mode === undefined)) return;
+    if (published === "absent") return;
     const given = { ...(published.contentType !== undefined && { contentType: published.contentType }), metadata: published.metadata };
     const wanted = { ...given, metadata: writeTimes(published.metadata, { mtime: this.#times.mtime, mode: this.#times.mode }) };
-    await announce(volume, { key, path: request.path, result: published, given, wanted });
+    if (!sameProperties(given, wanted)) await announce(volume, { key, path: request.path, result: published, given, wanted });
   }
 
   #end(cause: Error): Promise<void> {
@@ -283,6 +284,10 @@ export class WriteHandle implements FileHandle {
   async #keep(cause: Error): Promise<void> {
     const { log } = this.#options.volume;
     try {
+      if (this.#content.record?.isOurs === false) {
+        this.#life.become("discarded");
+        return await this.#content.letGo();
+      }
       const remains = await this.#content.keep();
       if (remains) {
         await this.#content.record?.rest("dropped", remains, { ...this.#initial, ...this.#times });
@@ -290,7 +295,7 @@ export class WriteHandle implements FileHandle {
       }
       this.#life.become(remains ? "dropped" : "discarded");
     } catch (error) {
-      this.#life.become("discarded");
+      if (this.#life.state !== "discarded") this.#life.become("discarded");
       log.warn({ err: error, path: this.#path }, "an ended upload could not be cleaned up; the next sweep tries again");
     }
   }

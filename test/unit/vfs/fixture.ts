@@ -62,6 +62,10 @@ export class SimpleUploads implements PendingUploads {
     return this.entries.get(key);
   }
 
+  findElsewhere(key: string): Promise<PendingEntry | undefined> {
+    return this.find(key);
+  }
+
   async list(prefix: string): Promise<PendingEntry[]> {
     return [...this.entries.values()].filter(({ key }) => key.startsWith(prefix)).sort((a, b) => (a.key < b.key ? -1 : 1));
   }

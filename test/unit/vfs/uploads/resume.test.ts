@@ -58,7 +58,7 @@ describe("a dropped upload", () => {
   it("is continued on another node from the parts the store has", async () => {
     await drop(bytes.subarray(0, 300 * KIB));
     await fixture.restart({ loseState: true });
-    const found = await fixture.view("two").find(key);
+    const found = await fixture.view("two").findElsewhere(key);
     expect(found).toMatchObject({ state: "dropped", attributes: { size: 256 * KIB } });
     const handle = await resumeAt(256 * KIB, bytes.subarray(256 * KIB));
     await handle.close();
