@@ -4,7 +4,7 @@
  */
 import { FsError } from "../errors.ts";
 import { type Destination, destinationPath } from "./destination.ts";
-import { DestinationIndex } from "./destination-index.ts";
+import { DestinationIndex, type Existing } from "./destination-index.ts";
 import type { FileList } from "./file-list.ts";
 import { absolutePath, joinPath } from "./names.ts";
 import { isUnchanged, timesDiffer } from "./quick-check.ts";
@@ -15,7 +15,7 @@ import type { AlternateBasis } from "./server-options.ts";
 export interface AlternateMatch {
   readonly level: "exists" | "same-content" | "same";
   readonly path: string;
-  readonly size: number;
+  readonly existing: Existing;
   /** Which of the directories, from 0. */
   readonly number: number;
 }
@@ -33,7 +33,7 @@ export class AlternateBases {
     this.#list = list;
     this.#directories = alternate.directories.map((directory) => {
       const root = directory.startsWith("/") ? absolutePath(directory) : absolutePath(joinPath(destination.root, directory));
-      const place: Destination = { root, single: undefined, isNew: false };
+      const place: Destination = { root, single: undefined, isNew: false, madeParents: false };
       return { destination: place, index: new DestinationIndex(run, list, byName, place, false) };
     });
   }
@@ -41,6 +41,14 @@ export class AlternateBases {
   /** Lists the directories. */
   async fill(): Promise<void> {
     for (const { index } of this.#directories) await index.fill();
+  }
+
+  /** True if one of them has this directory: `--compare-dest` does not count it as new. */
+  async hasDirectory(position: number): Promise<boolean> {
+    for (const { index } of this.#directories) {
+      if ((await index.existing(position))?.type === "directory") return true;
+    }
+    return false;
   }
 
   /** The best match for a file of the list. */
@@ -52,11 +60,11 @@ export class AlternateBases {
       if (path === undefined || existing?.type !== "file") continue;
       if (existing.listed && timesDiffer(this.#run, this.#list.mtime(position), existing.mtime)) existing = await index.exact(position);
       if (existing?.type !== "file") continue;
-      best ??= { level: "exists", path, size: existing.size, number };
+      best ??= { level: "exists", path, existing, number };
       if (!(await isUnchanged(this.#run, this.#list, position, existing, path))) continue;
       const same = !this.#run.options.times || !timesDiffer(this.#run, this.#list.mtime(position), existing.mtime);
-      if (same) return { level: "same", path, size: existing.size, number };
-      if (best.level === "exists") best = { level: "same-content", path, size: existing.size, number };
+      if (same) return { level: "same", path, existing, number };
+      if (best.level === "exists") best = { level: "same-content", path, existing, number };
     }
     return best;
   }

@@ -31,12 +31,11 @@ export class Backups {
     return text === undefined ? undefined : joinPath(this.#directory, text) + this.#suffix;
   }
 
-  /** Copies the file that is about to be replaced. Rejects with `FsError`: then it must not be replaced. */
-  async copy(path: string, name: string): Promise<void> {
+  /** Copies the file that is about to be replaced, with its time. Rejects with `FsError`: then it must not be replaced. */
+  async copy(path: string, name: string, mtime: number): Promise<void> {
     const target = this.#target(path, name);
     if (target === undefined) return;
     const { fileSystem } = this.#run;
-    const { mtime } = await fileSystem.stat(path);
     await this.#makeParents(target);
     await fileSystem.copy(path, target);
     if ((await fileSystem.stat(target)).mtime !== mtime) await fileSystem.setstat(target, { mtime });

@@ -176,10 +176,17 @@ export class Deletion {
 
   async #deleteGroup(group: readonly Extraneous[]): Promise<void> {
     const pool = new TaskPool(PARALLEL);
+    const notEmpty = new Set<string>();
     for (const extraneous of group) {
       const { maxDelete } = this.#run.options;
+      if (notEmpty.has(extraneous.name)) {
+        this.#run.info(`cannot delete non-empty directory: ${extraneous.name}`);
+        notEmpty.add(parentName(extraneous.name));
+        continue;
+      }
       if (maxDelete !== undefined && this.#deleted >= maxDelete) {
         this.#skipped++;
+        notEmpty.add(parentName(extraneous.name));
         continue;
       }
       this.#deleted++;

@@ -17,6 +17,8 @@ export interface Destination {
   readonly single: string | undefined;
   /** The directory did not exist before: nothing lies below it. */
   readonly isNew: boolean;
+  /** It was made with its parents (`--mkpath`): rsync does not count it as new then. */
+  readonly madeParents: boolean;
 }
 
 /** The virtual path of a name from the list; undefined if it cannot be one (no UTF-8, too long). */
@@ -54,19 +56,19 @@ export async function resolveDestination(run: Run, list: FileList, argument: str
   const path = absolutePath(argument);
   const wantsDirectory = /(^|\/)\.?$/.test(argument);
   const type = await typeOf(run.fileSystem, path);
-  if (type === "directory") return { root: path, single: undefined, isNew: false };
+  if (type === "directory") return { root: path, single: undefined, isNew: false, madeParents: false };
   if (type === "other") {
     if (list.length > 1) fail("ERROR: destination must be a directory when copying more than 1 file");
     if (list.length === 1 && list.isDirectory(0)) fail("ERROR: cannot overwrite non-directory with a directory");
     if (wantsDirectory) throw new RsyncExit(ExitStatus.usage, "ERROR: destination path is not a directory");
-    return { root: absolutePath(`${path}/..`), single: path, isNew: false };
+    return { root: absolutePath(`${path}/..`), single: path, isNew: false, madeParents: false };
   }
   if (list.length > 1 || wantsDirectory) {
     await createDestination(run, path, argument);
-    return { root: path, single: undefined, isNew: true };
+    return { root: path, single: undefined, isNew: true, madeParents: run.options.mkpath };
   }
   if (run.options.mkpath && !run.options.dryRun) await createParents(run, path);
-  return { root: absolutePath(`${path}/..`), single: path, isNew: true };
+  return { root: absolutePath(`${path}/..`), single: path, isNew: true, madeParents: false };
 }
 
 function fail(message: string): never {

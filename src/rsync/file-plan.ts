@@ -7,11 +7,14 @@ import type { AlternateBases } from "./alternate-bases.ts";
 import { BlockSums } from "./block-sums.ts";
 import { makeWay } from "./deletion.ts";
 import type { Existing } from "./destination-index.ts";
+import { isMissing } from "./error-text.ts";
 import { type Item, ItemFlag } from "./item.ts";
 import { isUnchanged, timesDiffer } from "./quick-check.ts";
 import type { Run } from "./run.ts";
 import { NO_SUMS, type SumHeader, sumHeaderFor } from "./sums.ts";
 import type { Basis, Upload } from "./upload.ts";
+
+const MODE_BITS = 0o7777;
 
 /** What is to be done about a file. */
 export type Plan =
@@ -51,12 +54,39 @@ export class FilePlanner {
     return this.#compare(position, path, existing);
   }
 
+  /** True if `--compare-dest` or `--copy-dest` names a place that has this directory: then it is not reported as new. */
+  async isKnownDirectory(position: number): Promise<boolean> {
+    return this.#alternates !== undefined && this.#alternates.kind !== "link" && (await this.#alternates.hasDirectory(position));
+  }
+
   #skipped(position: number, why: string): Plan | undefined {
     if (this.#run.options.verbose < 2) return undefined;
     return { kind: "local", act: () => this.#run.info(`${this.#upload.list.name(position)} ${why}`) };
   }
 
   #compare(position: number, path: string, existing: Existing | undefined): Plan | undefined | Promise<Plan | undefined> {
+    if (existing?.listed && existing.type === "file" && this.#upload.index.unversioned(position)) {
+      return this.#isPublished(path).then((published) => {
+        // An upload that was interrupted can be continued, but it is not there yet.
+        const counts = published || this.#run.options.append === "append";
+        return this.#compareVisible(position, path, counts ? existing : undefined);
+      });
+    }
+    return this.#compareVisible(position, path, existing);
+  }
+
+  /** False if `stat` shows an upload of ours that was never published. */
+  async #isPublished(path: string): Promise<boolean> {
+    try {
+      await this.#run.fileSystem.storedChecksum(path, "md5");
+      return true;
+    } catch (error) {
+      if (isMissing(error)) return false;
+      throw error;
+    }
+  }
+
+  #compareVisible(position: number, path: string, existing: Existing | undefined): Plan | undefined | Promise<Plan | undefined> {
     const { options } = this.#run;
     if (!existing) {
       if (options.existing) return this.#skipped(position, "does not exist at the destination");
@@ -94,37 +124,61 @@ export class FilePlanner {
   #conclude(position: number, path: string, existing: Existing, unchanged: boolean): Plan | undefined | Promise<Plan | undefined> {
     const { list } = this.#upload;
     const { options } = this.#run;
-    const time = options.times && timesDiffer(this.#run, list.mtime(position), existing.mtime);
-    if (unchanged) return this.#keep(position, path, time);
+    if (unchanged && !existing.listed) {
+      return this.#isPublished(path).then((published) =>
+        published ? this.#keep(position, path, existing) : this.#wholeFile(ItemFlag.isNew),
+      );
+    }
+    if (unchanged) return this.#keep(position, path, existing);
     if (options.append !== "no" && existing.size >= list.size(position)) return undefined;
-    const flags =
-      (existing.size === list.size(position) ? 0 : ItemFlag.reportSize) |
-      (time || !options.times ? ItemFlag.reportTime : 0) |
-      (options.checksum ? ItemFlag.reportChange : 0);
-    this.#upload.replaces[position] = 1;
+    const flags = this.#differences(position, existing) | (options.times ? 0 : ItemFlag.reportTime);
+    if (options.backup) this.#upload.replaced.set(position, existing.mtime);
     return this.#changed(position, flags, path, existing);
   }
 
-  /** The content stays; its time is set if that is all that differs. */
-  #keep(position: number, path: string, time: boolean): Plan | undefined | Promise<Plan | undefined> {
+  /** What is reported of a file that is sent in place of another. */
+  #differences(position: number, existing: Existing): number {
+    const { list } = this.#upload;
     const { options } = this.#run;
+    return (
+      (existing.size === list.size(position) ? 0 : ItemFlag.reportSize) |
+      this.#attributeDifferences(position, existing) |
+      (options.checksum ? ItemFlag.reportChange : 0)
+    );
+  }
+
+  #attributeDifferences(position: number, existing: Existing): number {
+    const { list } = this.#upload;
+    const { options } = this.#run;
+    const time = options.times && timesDiffer(this.#run, list.mtime(position), existing.mtime);
+    const perms = options.perms && (list.mode(position) & MODE_BITS) !== (existing.mode & MODE_BITS);
+    return (time ? ItemFlag.reportTime : 0) | (perms ? ItemFlag.reportPerms : 0);
+  }
+
+  /** The content stays; its time and mode are set if they differ. */
+  #keep(position: number, path: string, existing: Existing): Plan | undefined | Promise<Plan | undefined> {
+    const { options } = this.#run;
+    const differences = this.#attributeDifferences(position, existing);
     const confirm = options.removeSourceFiles && !options.dryRun ? () => this.#upload.confirm(position) : undefined;
-    const reports = time || this.#reportsUnchanged;
-    const item = reports ? { flags: time ? ItemFlag.reportTime : 0 } : undefined;
+    const item = differences !== 0 || this.#reportsUnchanged ? { flags: differences } : undefined;
     const plan: Plan | undefined = confirm || item ? { kind: "local", act: confirm, item } : undefined;
-    if (!time || options.dryRun) return plan;
-    return this.#setTime(position, path).then(() => plan);
+    if (differences === 0 || options.dryRun) return plan;
+    return this.#setAttributes(position, path, differences).then(() => plan);
   }
 
   get #reportsUnchanged(): boolean {
     return this.#run.options.reportUnchanged || this.#run.options.verbose > 1;
   }
 
-  async #setTime(position: number, path: string): Promise<void> {
+  async #setAttributes(position: number, path: string, differences: number): Promise<void> {
+    const { list } = this.#upload;
     try {
-      await this.#run.fileSystem.setstat(path, { mtime: this.#upload.list.mtime(position) });
+      await this.#run.fileSystem.setstat(path, {
+        ...(differences & ItemFlag.reportTime && { mtime: list.mtime(position) }),
+        ...(differences & ItemFlag.reportPerms && { mode: list.mode(position) & MODE_BITS }),
+      });
     } catch (error) {
-      this.#run.failure("generator", "failed to set times on", path, error);
+      this.#run.failure("generator", `failed to set ${differences & ItemFlag.reportTime ? "times" : "permissions"} on`, path, error);
     }
   }
 
@@ -201,10 +255,10 @@ export class FilePlanner {
     const found = await alternates.find(position);
     if (!found) return this.#wholeFile(ItemFlag.isNew);
     if (found.level === "exists") {
-      if (this.#run.options.dryRun || !this.#blockSums.worthwhile(found.size, this.#upload.list.size(position))) {
-        return this.#wholeFile(ItemFlag.isNew);
-      }
-      return this.#delta(ItemFlag.isNew, found.path, found.number);
+      const flags = alternates.kind !== "link" ? this.#differences(position, found.existing) : ItemFlag.isNew;
+      const { size } = found.existing;
+      if (this.#run.options.dryRun || !this.#blockSums.worthwhile(size, this.#upload.list.size(position))) return this.#wholeFile(flags);
+      return this.#delta(flags, found.path, found.number);
     }
     if (found.level === "same" && alternates.kind === "compare") {
       return this.#reportsUnchanged ? { kind: "local", item: { flags: 0 } } : undefined;

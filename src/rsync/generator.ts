@@ -54,9 +54,11 @@ export class Generator {
 
   /** Second phase: asks again, for the whole of each file, where the checksum did not match. */
   async requestAgain(): Promise<void> {
-    for (const position of this.#upload.redo.splice(0)) {
+    for (const { position, flags } of this.#upload.redo.splice(0)) {
       this.#upload.bases.delete(position);
-      this.#transfer(position, { flags: ItemFlag.transfer }, undefined);
+      const appended = this.#run.options.append !== "no";
+      const change = appended ? (flags & ~ItemFlag.reportSize) | ItemFlag.reportTime : flags;
+      this.#transfer(position, { flags: change & ~(ItemFlag.basisTypeFollows | ItemFlag.nameFollows) }, undefined);
       await this.#run.writer.ready();
     }
   }
@@ -150,12 +152,23 @@ export class Generator {
     } else this.#run.info(`skipping non-regular file "${name}"`);
   }
 
-  async #directory(position: number, path: string): Promise<Step> {
-    const { options } = this.#run;
+  #directory(position: number, path: string): Promise<Step> {
     const name = this.#upload.list.name(position);
+    // What lies below waits for this, so it must be known before anything is awaited.
+    let settle: (made: boolean) => void = () => undefined;
+    const made = new Promise<boolean>((resolve) => {
+      settle = resolve;
+    });
+    this.#made.set(name, made);
+    return this.#directoryStep(position, name, path, settle).finally(() => settle(true));
+  }
+
+  async #directoryStep(position: number, name: string, path: string, settle: (made: boolean) => void): Promise<Step> {
+    const { options } = this.#run;
+    const { destination } = this.#upload;
     const existing = await this.#upload.index.existing(position);
-    const isRoot = name === "." && this.#upload.destination.single === undefined;
-    if (existing?.type === "directory" || (isRoot && !this.#upload.destination.isNew)) {
+    const isRoot = name === "." && destination.single === undefined;
+    if (existing?.type === "directory" || (isRoot && (!destination.isNew || destination.madeParents))) {
       return options.reportUnchanged || options.verbose > 1 ? () => this.#report(position, { flags: 0 }) : undefined;
     }
     if (!existing && options.existing) {
@@ -163,10 +176,11 @@ export class Generator {
         this.#skippedBelow = name;
       };
     }
-    const ready = options.dryRun || isRoot ? Promise.resolve(true) : this.#make(position, name, path, existing !== undefined);
-    this.#made.set(name, ready);
-    const made = await ready;
+    const made = options.dryRun || isRoot || (await this.#make(position, name, path, existing !== undefined));
+    settle(made);
+    const known = await this.#planner.isKnownDirectory(position);
     return () => {
+      if (made && known) return;
       if (made) this.#report(position, { flags: ItemFlag.isNew | ItemFlag.localChange });
       else {
         this.#skippedBelow = name;

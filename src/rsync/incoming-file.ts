@@ -90,11 +90,14 @@ export class IncomingFile {
     if (this.#handle) return this.#handle;
     const { fileSystem, path, attributes, appendTo } = this.#options;
     const flags = appendTo === undefined ? { write: true, create: true, truncate: true } : { write: true, create: true };
-    this.#handle = await fileSystem.open(path, flags, attributes);
+    const handle = await fileSystem.open(path, flags, attributes);
+    this.#handle = handle;
+    // Attributes of `open` are for new files, and subject to a umask.
+    if (Object.keys(attributes).length > 0) await handle.setstat(attributes);
     const collected = this.#small;
-    if (collected && collected.length > 0) await this.#handle.write(0, collected);
+    if (collected && collected.length > 0) await handle.write(0, collected);
     this.#release();
-    return this.#handle;
+    return handle;
   }
 
   /** Makes the file visible. Rejects with the first failure; nothing is visible then. */

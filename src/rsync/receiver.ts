@@ -84,10 +84,10 @@ export class Receiver {
     if (!(item.flags & ItemFlag.transfer) || this.#run.options.dryRun) return;
     if (!this.#upload.answer(position)) throw new ProtocolError(`data for file ${index}, which was not asked for`);
     const header = await this.#run.reader.decode((cursor) => decodeSumHeader(cursor, this.#run.protocol));
-    await this.#file(position, header);
+    await this.#file(position, header, item.flags);
   }
 
-  async #file(position: number, header: SumHeader): Promise<void> {
+  async #file(position: number, header: SumHeader, flags: number): Promise<void> {
     const path = this.#upload.path(position);
     if (path === undefined) throw new ProtocolError("data for a name that was not asked for");
     const basis = this.#upload.bases.get(position);
@@ -103,7 +103,9 @@ export class Receiver {
         await open.handle?.close();
       }
       const sum = await this.#run.reader.exactly(CHECKSUM_LENGTH);
-      await this.#conclude(position, path, incoming, sameBytes(sum, digest.digest()));
+      if (sameBytes(sum, digest.digest()) || incoming.failure !== undefined) {
+        await this.#publishing.add(() => this.#publish(position, path, incoming));
+      } else await this.#mismatch(position, incoming, flags);
     } catch (error) {
       await incoming.discard(error instanceof Error ? error : new Error("rsync receiver failed"));
       throw error;
@@ -211,24 +213,22 @@ export class Receiver {
     });
   }
 
-  /** All data are here: publish behind the back of the stream, or note what went wrong. */
-  async #conclude(position: number, path: string, incoming: IncomingFile, matches: boolean): Promise<void> {
-    if (matches || incoming.failure !== undefined) {
-      await this.#publishing.add(() => this.#publish(position, path, incoming));
-      return;
-    }
+  /** The checksum of the whole file is another one than the sender's. */
+  async #mismatch(position: number, incoming: IncomingFile, flags: number): Promise<void> {
     await incoming.discard(new Error("checksum mismatch"));
     const name = this.#upload.list.name(position);
     if (this.#upload.phase === 0) {
-      this.#upload.redo.push(position);
-      if (this.#run.options.verbose > 0) this.#run.warning(`WARNING: ${name} failed verification -- update discarded (will try again).`);
+      this.#upload.redo.push({ position, flags });
+      if (this.#run.options.verbose > 0 || this.#run.options.itemize)
+        this.#run.warning(`WARNING: ${name} failed verification -- update discarded (will try again).`);
     } else this.#run.problem(`ERROR: ${name} failed verification -- update discarded.`);
   }
 
   async #publish(position: number, path: string, incoming: IncomingFile): Promise<void> {
     const { list } = this.#upload;
     try {
-      if (incoming.failure === undefined && this.#upload.replaces[position] === 1) await this.#backups?.copy(path, list.name(position));
+      const replaced = this.#upload.replaced.get(position);
+      if (incoming.failure === undefined && replaced !== undefined) await this.#backups?.copy(path, list.name(position), replaced);
       await incoming.publish();
       this.#run.log.debug({ path, bytes: list.size(position) }, "rsync file received");
       this.#upload.confirm(position);

@@ -51,8 +51,6 @@ export class Sender {
   #failure: Error | undefined;
   /** Phases ended in the order of reading. */
   #phasesRead = 0;
-  /** Positions sent completely. */
-  readonly sent: Uint8Array;
 
   constructor(run: Run, list: FileList, pathOf: (position: number) => string, tokens: TokenWriter) {
     this.#run = run;
@@ -61,7 +59,6 @@ export class Sender {
     this.#tokens = tokens;
     this.#indexes = new FileIndexDecoder(run.protocol);
     this.#outIndexes = new FileIndexEncoder(run.protocol);
-    this.sent = new Uint8Array(list.length);
   }
 
   /** Answers all requests up to the end of the last phase. */
@@ -88,6 +85,19 @@ export class Sender {
   done(): void {
     this.#outIndexes.encode(this.#run.writer.out, NDX_DONE);
     this.#run.writer.written();
+  }
+
+  /** Reads the counts of what the client deleted. */
+  readCounts(): Promise<number[]> {
+    return this.#run.reader.decode((cursor) => Array.from({ length: 5 }, () => cursor.varint()));
+  }
+
+  /** Sends such counts back, as the client waits for. */
+  echoCounts(counts: readonly number[]): void {
+    const { writer } = this.#run;
+    this.#outIndexes.encode(writer.out, NDX_DEL_STATS);
+    for (const count of counts) writer.out.varint(count);
+    writer.written();
   }
 
   #wake(): void {
@@ -121,8 +131,7 @@ export class Sender {
       return { index, position: -1 };
     }
     if (index === NDX_DEL_STATS && this.#run.protocol >= 31) {
-      const counts = await this.#run.reader.decode((cursor) => Array.from({ length: 5 }, () => cursor.varint()));
-      return { index, position: -1, counts };
+      return { index, position: -1, counts: await this.readCounts() };
     }
     const item = await this.#run.reader.decode(decodeItem);
     if (index === this.#list.length && this.#run.protocol < 30 && item.flags === ItemFlag.isNew) return undefined;
@@ -173,9 +182,7 @@ export class Sender {
   async #answer(request: Request, phase: number): Promise<void> {
     const { writer } = this.#run;
     if (request.counts) {
-      this.#outIndexes.encode(writer.out, request.index);
-      for (const count of request.counts) writer.out.varint(count);
-      writer.written();
+      this.echoCounts(request.counts);
       return;
     }
     if (!request.source || !request.header || !request.item) {
@@ -247,7 +254,7 @@ export class Sender {
     if (failure !== undefined) {
       this.#run.problem(`rsync: [sender] read errors mapping "${path}": ${reasonText(failure)}`);
       spoil(sum);
-    } else this.sent[request.position] = 1;
+    }
     writer.out.bytes(sum);
     writer.written();
     await writer.ready();

@@ -5,7 +5,7 @@
 import { ProtocolError } from "../errors.ts";
 import { DownloadListBuilder } from "./download-list.ts";
 import { ExitStatus, RsyncExit } from "./exit-codes.ts";
-import { NDX_DONE } from "./file-index.ts";
+import { NDX_DEL_STATS, NDX_DONE } from "./file-index.ts";
 import type { FileList } from "./file-list.ts";
 import { sortFileList } from "./file-list-sort.ts";
 import { FilterList, receiveFilterRules } from "./filter-rules.ts";
@@ -39,7 +39,7 @@ export async function serveDownload(run: Run): Promise<void> {
   const removals: Promise<void>[] = [];
   run.onSuccess = (index) => {
     const position = list.positionOf(index);
-    if (options.removeSourceFiles && position >= 0 && sender.sent[position] === 1)
+    if (options.removeSourceFiles && position >= 0 && list.isFile(position))
       removals.push(removeSource(run, list, position, pathOf(position)));
   };
   try {
@@ -132,12 +132,18 @@ async function finish(run: Run, list: FileList, sender: Sender, listMilliseconds
     else writer.out.longint(value);
   }
   writer.written();
-  await expectEnd(sender);
+  await expectEnd(run, sender);
   if (protocol < 31) return;
   sender.done();
-  await expectEnd(sender);
+  await expectEnd(run, sender);
 }
 
-async function expectEnd(sender: Sender): Promise<void> {
-  if ((await sender.readIndex()) !== NDX_DONE) throw new ProtocolError("unexpected file index at the end of the run");
+/** Reads the end of a phase; counts of what the client deleted may come before it. */
+async function expectEnd(run: Run, sender: Sender): Promise<void> {
+  let index = await sender.readIndex();
+  while (index === NDX_DEL_STATS && run.protocol >= 31) {
+    sender.echoCounts(await sender.readCounts());
+    index = await sender.readIndex();
+  }
+  if (index !== NDX_DONE) throw new ProtocolError("unexpected file index at the end of the run");
 }

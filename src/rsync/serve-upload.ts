@@ -13,7 +13,8 @@ import { sortFileList } from "./file-list-sort.ts";
 import { FilePlanner } from "./file-plan.ts";
 import { FilterList, parseRule, receiveFilterRules } from "./filter-rules.ts";
 import { Generator } from "./generator.ts";
-import { toWire } from "./names.ts";
+import { parentName, toWire } from "./names.ts";
+import { EntryFlag, type FileList } from "./file-list.ts";
 import { Receiver } from "./receiver.ts";
 import type { Run } from "./run.ts";
 import { expectsFilterList } from "./server-options.ts";
@@ -48,6 +49,7 @@ export async function serveUpload(run: Run): Promise<void> {
   await sortFileList(list, options.iconv);
   if (options.relative) list.stripRoot();
   const byName = list.indexNames();
+  if (options.pruneEmptyDirs) pruneEmptyDirectories(list, byName, new FilterList(rules, "receiver", ""));
   const destination = await resolveDestination(run, list, options.paths[0]?.text || ".");
   const deletes = options.deleteTiming !== undefined && destination.single === undefined && list.length > 0;
   const index = new DestinationIndex(run, list, byName, destination, deletes);
@@ -72,6 +74,20 @@ export async function serveUpload(run: Run): Promise<void> {
   } finally {
     await receiver.settled();
     tokens.close();
+  }
+}
+
+/** `-m`: directories without a file somewhere below count as not sent, unless a rule names them (rsync flist.c `flist_sort_and_clean`). */
+function pruneEmptyDirectories(list: FileList, byName: Map<string, number>, filters: FilterList): void {
+  const full = new Set<string>(["."]);
+  for (let position = list.length - 1; position >= 0; position--) {
+    const name = list.name(position);
+    if (!list.isDirectory(position) || full.has(name) || filters.excludes(name, true)) {
+      for (let parent = parentName(name); !full.has(parent); parent = parentName(parent)) full.add(parent);
+      continue;
+    }
+    list.setFlag(position, EntryFlag.duplicate);
+    byName.delete(name);
   }
 }
 

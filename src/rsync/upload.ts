@@ -27,10 +27,10 @@ export class Upload {
   readonly #requested: Uint8Array;
   /** By position, for requests that sent sums. */
   readonly bases = new Map<number, Basis>();
-  /** Existing files that are replaced and wanted in a backup. */
-  readonly replaces: Uint8Array;
-  /** Positions whose checksum did not match in the first phase. */
-  readonly redo: number[] = [];
+  /** Times of the existing files that are replaced, by position, if backups are wanted. */
+  readonly replaced = new Map<number, number>();
+  /** What did not match its checksum in the first phase, with the flags it was asked for. */
+  readonly redo: { readonly position: number; readonly flags: number }[] = [];
   #phase = 0;
   #waiting: { readonly phase: number; readonly resolve: () => void }[] = [];
   #failure: Error | undefined;
@@ -43,7 +43,6 @@ export class Upload {
     this.destination = destination;
     this.index = index;
     this.#requested = new Uint8Array(list.length);
-    this.replaces = new Uint8Array(list.length);
   }
 
   /** The virtual path of an entry; undefined if its name cannot be one. */

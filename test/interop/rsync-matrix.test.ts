@@ -200,9 +200,10 @@ async function theirs(test: Case, up: boolean, times: boolean, extra: readonly s
 function comparable(text: string): string[] {
   return text
     .replaceAll(/\/\S*\/(ours|theirs|remote)\d+/g, "")
+    .replaceAll("update retained", "update discarded")
     .replaceAll(/( at \w+\.c\(\d+\))? \[\w+(=[\d.]+)?\]$/gm, "")
     .split("\n")
-    .filter((line) => line !== "" && !/^[.c]d\.\.t/.test(line))
+    .filter((line) => line !== "" && !/^(\.d|cd\.|total: matches|drwx)/.test(line))
     .filter(
       (line) =>
         !/^(sent |total size|sending incremental|receiving |building |delta-transmission|\[\w+\]|opening|server_|client_)/.test(line),
