@@ -4,7 +4,7 @@
  * remembered, so that a `stat` after it costs nothing.
  */
 import { FsError } from "../errors.ts";
-import type { ListEntry } from "../objectstore/objectstore.ts";
+import type { ListedObject, ListEntry } from "../objectstore/objectstore.ts";
 import type { CachedTimes } from "../state/metadata-cache.ts";
 import { directoryAttributes, fileAttributes } from "./attributes.ts";
 import { type Entry, entriesOf, extraEntries, mergeExtras } from "./entry.ts";
@@ -57,6 +57,7 @@ class ListingPages {
     this.#volume = volume;
     this.#key = key;
     this.#firstTick = volume.tree.tick();
+    volume.orders.begin(key);
     this.#iterator = volume.store.list(key, { delimiter: "/", signal: this.#stop.signal })[Symbol.asyncIterator]();
   }
 
@@ -101,6 +102,8 @@ class ListingPages {
     if (!this.#hasLearned) learnPage(this.#volume, { key: this.#key, entries, complete: false, tick: this.#firstTick });
     else learnPage(this.#volume, { key: this.#key, entries, complete: false, tick, isLaterPage: true });
     this.#hasLearned = true;
+    const files = entries.filter((entry): entry is ListedObject => entry.kind === "object" && !entry.key.endsWith("/"));
+    this.#volume.orders.append(this.#key, files);
   }
 }
 

@@ -7,6 +7,7 @@
 import { FsError, StoreError } from "../errors.ts";
 import { fileAttributes } from "./attributes.ts";
 import type { AttributeChange, Attributes, FileHandle } from "./file-system.ts";
+import type { FetchedFile } from "./files-ahead.ts";
 import { head } from "./lookup.ts";
 import { ObjectStream } from "./object-stream.ts";
 import type { PublishedSource, PublishedSourceHandle } from "./published-source.ts";
@@ -36,6 +37,8 @@ export interface ReadHandleOptions {
   readonly object: SeenObject;
   /** The store confirmed this version when the file was opened. */
   readonly isVerified: boolean;
+  /** The file's content as it was fetched ahead of the open. */
+  readonly ahead?: Promise<FetchedFile | undefined>;
   /** Applies an FSETSTAT to the path. */
   readonly setstat: (change: AttributeChange) => Promise<void>;
 }
@@ -47,6 +50,8 @@ export class ReadHandle implements FileHandle, PublishedSourceHandle {
   readonly #setstat: (change: AttributeChange) => Promise<void>;
   readonly #skipped: SkippedBytes;
   readonly #stop = new AbortController();
+  #ahead: Promise<FetchedFile | undefined> | undefined;
+  #fetched: FetchedFile | undefined;
   #object: SeenObject;
   #isVerified: boolean;
   #stream: ObjectStream | undefined;
@@ -59,11 +64,12 @@ export class ReadHandle implements FileHandle, PublishedSourceHandle {
   #lastReadMs = 0;
   #cancelIdleCheck: (() => void) | undefined;
 
-  constructor({ target, object, isVerified, setstat }: ReadHandleOptions) {
+  constructor({ target, object, isVerified, ahead, setstat }: ReadHandleOptions) {
     this.#target = target;
     this.#volume = target.view.volume;
     this.#object = object;
     this.#isVerified = isVerified;
+    this.#ahead = ahead;
     this.#setstat = setstat;
     this.#skipped = new SkippedBytes(this.#volume.budget);
   }
@@ -113,6 +119,9 @@ export class ReadHandle implements FileHandle, PublishedSourceHandle {
     await this.#tail;
     this.#closeStream();
     this.#skipped.clear();
+    await this.#takeAhead();
+    this.#fetched?.release();
+    this.#fetched = undefined;
   }
 
   abort(): Promise<void> {
@@ -140,6 +149,7 @@ export class ReadHandle implements FileHandle, PublishedSourceHandle {
   }
 
   async #read(offset: number, length: number): Promise<readonly Uint8Array[]> {
+    await this.#takeAhead();
     if (this.#object.size === 0 && !this.#isVerified) await this.#verifyEmpty();
     for (let retries = 0; ; retries++) {
       const chunks: Uint8Array[] = [];
@@ -156,8 +166,23 @@ export class ReadHandle implements FileHandle, PublishedSourceHandle {
     }
   }
 
+  /** Makes use of what was fetched ahead, once. */
+  async #takeAhead(): Promise<void> {
+    const ahead = this.#ahead;
+    if (!ahead) return;
+    this.#ahead = undefined;
+    this.#fetched = await ahead;
+    if (!this.#fetched) return;
+    this.#object = this.#fetched.info;
+    this.#isVerified = true;
+  }
+
   /** Gathers the bytes from `start` to `end` from what was skipped and from the stream. */
   async #collect(chunks: Uint8Array[], start: number, end: number): Promise<void> {
+    if (this.#fetched) {
+      chunks.push(...slice(this.#fetched.chunks, start, end));
+      return;
+    }
     let offset = start;
     while (offset < end) {
       const kept = this.#skipped.take(offset, end - offset);
@@ -278,6 +303,18 @@ export class ReadHandle implements FileHandle, PublishedSourceHandle {
     }
     return toFsError(error, this.#target.path);
   }
+}
+
+/** The bytes from `start` to `end` of what `chunks` hold one after the other. */
+function slice(chunks: readonly Uint8Array[], start: number, end: number): Uint8Array[] {
+  const slices: Uint8Array[] = [];
+  let offset = 0;
+  for (const chunk of chunks) {
+    const piece = chunk.subarray(Math.max(0, start - offset), Math.max(0, end - offset));
+    if (piece.length > 0) slices.push(piece);
+    offset += chunk.length;
+  }
+  return slices;
 }
 
 /** True for failures after which the same GET may succeed. */

@@ -209,7 +209,8 @@ export class Vfs implements FileSystem {
     let view = this.#views.get(mount);
     if (!view) {
       const { volume } = mount;
-      view = { volume, pending: volume.pendingUploads(this.#options.session), readOnly: this.#options.readOnly ?? false };
+      const { session, readOnly = false } = this.#options;
+      view = { volume, pending: volume.pendingUploads(session), readOnly };
       this.#views.set(mount, view);
     }
     return view;

@@ -8,6 +8,8 @@ import { FsError } from "../errors.ts";
 import type { ObjectInfo, ObjectStore } from "../objectstore/objectstore.ts";
 import type { CachedTimes, MetadataCache } from "../state/metadata-cache.ts";
 import { Lanes } from "./bounded.ts";
+import { FilesAhead } from "./files-ahead.ts";
+import { ListingOrders } from "./listing-order.ts";
 import { readTimes } from "./object-metadata.ts";
 import type { PendingUploads, PublishedChange } from "./pending-uploads.ts";
 import { type SeenObject, TreeCache } from "./tree-cache.ts";
@@ -82,6 +84,8 @@ export class Volume {
   readonly etagIsMd5: boolean;
   readonly rules: VolumeRules;
   readonly tree: TreeCache;
+  readonly orders = new ListingOrders();
+  readonly ahead = new FilesAhead(this);
   readonly lanes = new Lanes(METADATA_LANES);
   readonly #reported = new Set<string>();
   #foreignChanges: number | undefined;
@@ -129,6 +133,11 @@ export class Volume {
   /** True for the root and the directories that are always shown. */
   isAlwaysDirectory(key: string): boolean {
     return key === this.prefix || this.alwaysShown.some((name) => key === this.prefix + name);
+  }
+
+  /** Writes of other processes of this node when they were last noticed. */
+  get foreignChanges(): number {
+    return this.#foreignChanges ?? 0;
   }
 
   /** To be called before the tree cache is asked: drops it if another process of this node has written. */

@@ -35,8 +35,11 @@ export async function* walk(target: Target): AsyncGenerator<readonly WalkEntry[]
     extras.sort((a, b) => compareKeys(a.path, b.path));
     const tree = new TreeOfKeys(volume, root);
     let isEmpty = extras.length === 0;
+    volume.orders.begin(root);
     for await (const { page, tick } of pagesAhead(volume, root)) {
       isEmpty = false;
+      const files = page.filter((entry): entry is ListedObject => entry.kind === "object" && !entry.key.endsWith("/"));
+      volume.orders.append(root, files);
       yield* tree.batches(mergeItems(itemsOf(volume, root, page), extras), tick);
     }
     if (isEmpty) await requireDirectory(target);
