@@ -101,6 +101,15 @@ export class Gateway {
     if (restart.length > 0) this.#log.warn({ keys: restart }, "changes that count only after a restart");
   }
 
+  /** Reads the host keys again: new ones are served from now on. A folder that cannot be used is logged, the old keys stay. */
+  async reloadHostKeys(): Promise<void> {
+    try {
+      await this.#server.reloadHostKeys();
+    } catch (error) {
+      this.#log.error({ err: error }, "host keys not reloaded, the loaded ones stay");
+    }
+  }
+
   /** Takes nothing new, lets running sessions finish within `server.limits.drain`, and ends everything. Idempotent. */
   drain(): Promise<void> {
     this.#draining ??= this.#drain();

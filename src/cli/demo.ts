@@ -63,6 +63,11 @@ function shellWord(text: string): string {
   return /^[A-Za-z0-9_@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }
 
+/** A file name in an option of OpenSSH, which splits its values at blanks. */
+function sshWord(text: string): string {
+  return /\s/.test(text) ? `"${text}"` : text;
+}
+
 /** Writes the lines of `name`; those of other ports stay, since another demonstration may run on one. */
 async function addKnownHosts(file: string, name: string, gateway: Gateway): Promise<void> {
   const before = await readFile(file, "utf8").catch(() => "");
@@ -84,7 +89,7 @@ export async function printDemo(demo: Demo, gateway: Gateway, terminal: Terminal
     "-o",
     "IdentitiesOnly=yes",
     "-o",
-    `UserKnownHostsFile=${demo.knownHostsFile}`,
+    `UserKnownHostsFile=${sshWord(demo.knownHostsFile)}`,
     "-o",
     "StrictHostKeyChecking=yes",
   ];

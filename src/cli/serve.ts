@@ -31,7 +31,7 @@ function untilStopped(log: Logger): Promise<NodeJS.Signals> {
 }
 
 async function run(file: string, demo: Demo | undefined, terminal: Terminal): Promise<number> {
-  const bootLog = createLogger({ format: demo ? "auto" : "auto" });
+  const bootLog = createLogger();
   await using store = await ConfigStore.open(file, { log: bootLog });
   const log = createLogger(store.current.log);
   const stopped = untilStopped(log);
@@ -42,7 +42,7 @@ async function run(file: string, demo: Demo | undefined, terminal: Terminal): Pr
   });
   await store.watch();
   process.on("SIGHUP", () => {
-    store.reload().catch((error: unknown) => log.error({ error: String(error) }, "configuration reload failed"));
+    Promise.all([store.reload(), gateway.reloadHostKeys()]).catch((error: unknown) => log.error({ err: error }, "reload failed"));
   });
   if (demo) await printDemo(demo, gateway, terminal);
   const signal = await stopped;

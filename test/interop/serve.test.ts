@@ -4,7 +4,7 @@ import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync 
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { ensureBuilt, MAIN } from "../support/built-gateway.ts";
 import { startGateway, type TestGateway } from "../support/gateway.ts";
 import { run, runOk, stopProcess } from "../support/processes.ts";
@@ -13,10 +13,12 @@ import { run, runOk, stopProcess } from "../support/processes.ts";
 class Watched {
   readonly child: ChildProcess;
   readonly lines: string[] = [];
+  readonly closed: Promise<unknown>;
   readonly #waiting = new Set<() => void>();
 
   constructor(file: string, args: readonly string[], cwd: string) {
     this.child = spawn(file, args, { cwd, stdio: ["pipe", "pipe", "pipe"] });
+    this.closed = once(this.child, "close");
     for (const stream of [this.child.stdout, this.child.stderr]) {
       if (!stream) continue;
       createInterface({ input: stream }).on("line", (line) => {
@@ -105,9 +107,11 @@ describe("a running gateway", () => {
 
   const sftp = (): Watched =>
     new Watched("sftp", [...gateway.sshOptions, "-P", String(gateway.port), `${gateway.user}@127.0.0.1`], gateway.dir);
-  async function logged(message: string): Promise<void> {
-    while (!gateway.log.some(({ msg }) => msg === message)) await new Promise((resolve) => setImmediate(resolve));
-  }
+  const logged = (message: string, times = 1): Promise<void> =>
+    vi.waitFor(() => expect(gateway.log.filter(({ msg }) => msg === message).length).toBeGreaterThanOrEqual(times), {
+      timeout: 20_000,
+      interval: 20,
+    });
 
   it("ends the session of a removed key, keeps serving after a bad file, lets a new user in", async () => {
     const session = sftp();
@@ -119,7 +123,8 @@ describe("a running gateway", () => {
     await session.line(/Remote working directory: \//);
     writeFileSync(gateway.configFile, config.replace(/- ssh-ed25519.*/, "[]").replace(/keys:\n\s+\[\]/, "keys: []"));
     await session.line(/your key was removed/);
-    await once(session.child, "close");
+    session.child.stdin?.end();
+    await session.closed;
     const { code } = await run("sftp", [...gateway.sshOptions, "-P", String(gateway.port), "-b", "-", `${gateway.user}@127.0.0.1`], {
       input: "ls\n",
     });
@@ -145,7 +150,7 @@ describe("a running gateway", () => {
       join(gateway.dir, "big"),
       `${gateway.user}@127.0.0.1:attachments/big`,
     ]);
-    while (gateway.log.filter(({ msg }) => msg === "login").length < 2) await new Promise((resolve) => setImmediate(resolve));
+    await logged("login", 2);
     const stopped = gateway.stop("SIGTERM");
     await logged("draining");
     const refused = await run("ssh", [...gateway.sshOptions, "-p", String(gateway.port), `${gateway.user}@127.0.0.1`, "pwd"]);
@@ -163,6 +168,7 @@ describe("a running gateway", () => {
     await logged("draining");
     process.kill(gateway.pid, "SIGINT");
     await gateway.ended();
-    await once(session.child, "close");
+    session.child.stdin?.end();
+    await session.closed;
   });
 });
