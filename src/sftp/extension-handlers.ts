@@ -3,7 +3,7 @@
  * goes wrong; the dispatcher answers it.
  */
 import { FsError } from "../errors.ts";
-import { failureOf } from "./file-handlers.ts";
+import { writeFailure } from "./file-handlers.ts";
 import { type HandleEntry, runOn } from "./handle-table.ts";
 import { change, renamePath } from "./path-handlers.ts";
 import { canonical, ordered, type Session } from "./session.ts";
@@ -100,7 +100,7 @@ async function copyData(session: Session, id: number, extension: ExtensionOf<"co
     const copied = await runOn([source, target], () => target.handle.copyFrom(source.handle, sourceOffset, length, offset));
     target.bytesWritten += copied;
   } catch (error) {
-    target.failure ??= failureOf(target, error);
+    target.failure ??= writeFailure(target, error);
     throw error;
   }
   session.replies.ok(id);

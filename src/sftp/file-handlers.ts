@@ -147,7 +147,7 @@ export async function write(session: Session, request: RequestOf<"write">): Prom
     try {
       await runOn([entry], () => entry.handle.write(offset, chunks));
     } catch (error) {
-      entry.failure ??= failureOf(entry, error);
+      entry.failure ??= writeFailure(entry, error);
       throw error;
     }
     entry.bytesWritten += length;
@@ -170,7 +170,7 @@ export async function fsetstat(session: Session, request: RequestOf<"fsetstat">)
 }
 
 /** A failed write as the reason why the file is not published. */
-export function failureOf(entry: FileEntry, error: unknown): FsError {
+export function writeFailure(entry: FileEntry, error: unknown): FsError {
   return error instanceof FsError ? error : new FsError("io", `${entry.path}: a write failed`, { cause: causeOf(error) });
 }
 
