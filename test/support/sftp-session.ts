@@ -38,7 +38,7 @@ export function startSession(options: TestSessionOptions = {}): TestSession {
   const { client: near, server: far } = loopbackPair(options.channel);
   const budget = options.sftp?.budget ?? new ByteBudget(64 * 1024 * 1024);
   const records: Record<string, unknown>[] = [];
-  const log = pino({ level: "debug" }, { write: (line: string) => void records.push(JSON.parse(line) as Record<string, unknown>) });
+  const log = pino({ level: "info" }, { write: (line: string) => void records.push(JSON.parse(line) as Record<string, unknown>) });
   const done = serveSftp(far, fs, { budget, log, user: "alice", ...options.sftp });
   const client = new SftpClient(near);
   const finish = async (): Promise<number | undefined> => {

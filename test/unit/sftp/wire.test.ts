@@ -289,8 +289,9 @@ describe("the packet stream", () => {
     const chunks = Array.from({ length: 8 }, () => new Uint8Array(32768));
     stream.push(u32(8 * 32768));
     for (const chunk of chunks) stream.push(chunk);
-    expect(stream.next()?.chunks).toEqual(chunks);
-    for (const chunk of chunks) expect(chunk.buffer.byteLength).toBe(32768);
+    const got = stream.next()?.chunks ?? [];
+    expect(got).toHaveLength(8);
+    expect(got.every((chunk, i) => chunk === chunks[i])).toBe(true);
   });
 
   it("refuses a length of 0 and above the maximum as soon as it is there", () => {
