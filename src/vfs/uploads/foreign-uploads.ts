@@ -34,20 +34,20 @@ export class ForeignUploads {
   readonly #volume: UploadVolume;
   readonly #prefix: string;
   readonly #intervalMs: number;
-  readonly #isOwn: (upload: UnfinishedUpload) => boolean;
+  readonly #ownUploads: () => ReadonlySet<string | undefined>;
   #remembered = new Map<string, Remembered>();
   #asked: Promise<void> | undefined;
   #askedMs = Number.NEGATIVE_INFINITY;
 
-  /** `isOwn` tells uploads of this node. */
+  /** `ownUploads` gives the store's ids of all uploads that this node knows. */
   constructor(
     volume: UploadVolume,
-    options: { readonly prefix: string; readonly intervalMs: number; readonly isOwn: (upload: UnfinishedUpload) => boolean },
+    options: { readonly prefix: string; readonly intervalMs: number; readonly ownUploads: () => ReadonlySet<string | undefined> },
   ) {
     this.#volume = volume;
     this.#prefix = options.prefix;
     this.#intervalMs = options.intervalMs;
-    this.#isOwn = options.isOwn;
+    this.#ownUploads = options.ownUploads;
   }
 
   /** The foreign upload of `key`, if there is one with anything in it. Never rejects. */
@@ -96,8 +96,13 @@ export class ForeignUploads {
 
   async #collect(prefix: string, isWanted: (upload: UnfinishedUpload) => boolean): Promise<void> {
     try {
+      const listed: UnfinishedUpload[] = [];
       for await (const upload of this.#volume.store.listUploads(prefix)) {
-        if (!isWanted(upload) || this.#isOwn(upload) || this.#remembered.size >= maxRemembered) continue;
+        if (isWanted(upload) && listed.length < maxRemembered) listed.push(upload);
+      }
+      const own = this.#ownUploads();
+      for (const upload of listed) {
+        if (own.has(upload.uploadId)) continue;
         const known = this.#remembered.get(upload.key);
         if (!known || known.upload.initiatedMs <= upload.initiatedMs) this.#remembered.set(upload.key, { upload });
       }

@@ -101,6 +101,8 @@ export class UploadRecord {
     const { uploadId, tail, length } = remains;
     this.#change({ state, length, ...times, ...(uploadId !== undefined && { uploadId }), ...(tail && { tail }) });
     await this.#writing;
+    // CLOSE was answered for a parked upload: it must not be forgotten.
+    if (state === "parked") await this.#volume.table.flushed();
   }
 
   /** Changes time and mode of a resting upload. */
@@ -114,6 +116,8 @@ export class UploadRecord {
     const { name, id, tail } = this.#row;
     if (!this.#inTable) return;
     this.#inTable = false;
+    // Only rows that are committed are found and removed.
+    await this.#writing;
     this.#write(async () => {
       await this.#volume.table.remove(name, id);
       if (tail) await this.#volume.tails.remove(tail.file);

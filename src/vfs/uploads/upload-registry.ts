@@ -117,7 +117,7 @@ export class UploadRegistry {
     this.foreign = new ForeignUploads(this.volume, {
       prefix: this.#prefix,
       intervalMs,
-      isOwn: (upload) => this.#isOwn(upload.key, upload.uploadId),
+      ownUploads: () => new Set(this.volume.table.list(this.#prefix).map((row) => row.uploadId)),
     });
     this.#endPressure = memory.onPressure(() => this.#relieveSoon());
   }
@@ -278,12 +278,6 @@ export class UploadRegistry {
   async #capTails(name: string, id: string | undefined): Promise<void> {
     const row = id === undefined ? undefined : this.volume.table.get(name, id);
     if (row) await this.resting.capTails(row, this.#prefix);
-  }
-
-  #isOwn(key: string, uploadId: string): boolean {
-    const names = [key, ...[...this.#live].map((upload) => upload.name)];
-    if (names.some((name) => this.volume.table.find(name).some((row) => row.uploadId === uploadId))) return true;
-    return this.volume.table.list(key).some((row) => row.key === key && row.uploadId === uploadId);
   }
 
   /** While others wait for memory, uploads that get nothing move theirs to a file. */

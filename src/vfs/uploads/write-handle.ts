@@ -3,7 +3,7 @@
  * mode, and takes the upload through its life (upload-life.ts). Bytes are upload-content.ts's business; which uploads
  * there are besides is its owner's.
  */
-import { FsError } from "../../errors.ts";
+import { FsError, StoreError } from "../../errors.ts";
 import type { ObjectInfo, ObjectProperties } from "../../objectstore/objectstore.ts";
 import { OWNER_ID } from "../attributes.ts";
 import type { AttributeChange, Attributes, FileHandle } from "../file-system.ts";
@@ -82,8 +82,8 @@ export class WriteHandle implements FileHandle {
 
   /** True if the file is already another one than what is published under its name. */
   get hidesPublished(): boolean {
-    const { flags, published } = this.#options.request;
-    return this.#content.isDecided || flags.truncate === true || flags.exclusive === true || published === "absent";
+    const { flags } = this.#options.request;
+    return this.#content.isDecided || flags.truncate === true || flags.exclusive === true;
   }
 
   /** The published version it continues. */
@@ -239,7 +239,10 @@ export class WriteHandle implements FileHandle {
     const replaced = typeof request.published === "object" ? request.published.size : (ready.base?.size ?? 0);
     await volume.checkQuota(ready.size - replaced);
     if (this.#content.record?.isOurs === false) throw new FsError("stale", `${this.#path}: the upload was continued in another session`);
-    const result = await ready.assembler.publish(ready.condition);
+    const result = await ready.assembler.publish(ready.condition).catch((error: unknown) => {
+      const isTaken = request.flags.exclusive && error instanceof StoreError && error.code === "precondition-failed";
+      throw isTaken ? new FsError("exists", `${this.#path}: the file is already there`, { cause: error }) : error;
+    });
     const wanted = this.#properties(ready.base);
     const created = this.#content.record?.row.created;
     this.#life.become("published");
