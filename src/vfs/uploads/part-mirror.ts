@@ -7,8 +7,11 @@ import type { TailFile } from "../../state/tail-store.ts";
 import type { ContentKeeper } from "./part-content.ts";
 import { loadBytes } from "./part-content.ts";
 
-/** Which parts are copied: all of them, or the first, where headers are. */
-export type MirrorScope = "all" | "first";
+/** Which parts are copied: all of them, or those at the head of the file, where headers are. */
+export type MirrorScope = "all" | "head";
+
+/** Parts that begin below this offset are the head. */
+const headLength = 8 * 1024 * 1024;
 
 /** See the head of this file. */
 export class PartMirror {
@@ -35,7 +38,7 @@ export class PartMirror {
 
   /** Copies a part if it is in scope. Never rejects. */
   async copy(partNumber: number, offset: number, chunks: readonly Uint8Array[]): Promise<void> {
-    if (this.#broken || (this.#scope === "first" && partNumber !== 1)) return;
+    if (this.#broken || (this.#scope === "head" && offset >= headLength)) return;
     try {
       await (await this.#open()).write(offset, chunks);
       this.#parts.add(partNumber);

@@ -400,5 +400,5 @@ export class UploadContent {
 
 /** Mounts and editors (no CREAT, or EXCL) come back to any place; others, if at all, to the beginning. */
 function mirrorOf(flags: OpenFlags): MirrorScope {
-  return flags.exclusive || !flags.create ? "all" : "first";
+  return flags.exclusive || !flags.create ? "all" : "head";
 }
