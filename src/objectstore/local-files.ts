@@ -61,7 +61,7 @@ const COPY_SIZE = 1024 * 1024;
 /** Without O_NONBLOCK, opening a FIFO that somebody planted would wait for its other end. */
 const READ_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
 
-/** A file with its bytes in it or coming, not yet visible, open for reading and writing. */
+/** An open file whose descriptor is closed once: one that is to be published, or its journal. */
 export class StagedFile {
   readonly fd: number;
   readonly path: string;

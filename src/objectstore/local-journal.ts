@@ -2,11 +2,15 @@
  * The journal of one unfinished upload on disk: what it is for, and which parts have arrived. Lines of JSON, appended;
  * a line cut short by a crash counts as absent. Knows nothing of the parts' bytes.
  */
-import { readFileSync } from "node:fs";
+import { readFileSync, write } from "node:fs";
+import { promisify } from "node:util";
 import { appendFile, readFile, writeFile } from "node:fs/promises";
 import { StoreError } from "../errors.ts";
 import { isAbsent } from "./local-errors.ts";
 import type { ObjectProperties, StoredPart } from "./objectstore.ts";
+
+/** One call: lines of several processes do not mix. */
+const writeLine = promisify(write) as (fd: number, line: Buffer) => Promise<{ bytesWritten: number }>;
 
 /** What an upload is for. */
 export interface JournalHead {
@@ -44,14 +48,14 @@ export async function beginJournal(path: string, head: JournalHead): Promise<voi
   await writeFile(path, `${JSON.stringify(head)}\n${encodeLine({ boot: BOOT })}`, { flag: "wx", mode: 0o600 });
 }
 
-/** Notes a part whose bytes are written. */
-export function notePart(path: string, part: JournalPart): Promise<void> {
-  return appendFile(path, encodeLine({ part }), { flag: "a" });
+/** Notes a part whose bytes are written. `fd`: the journal, open for appending. */
+export async function notePart(fd: number, part: JournalPart): Promise<void> {
+  await writeLine(fd, Buffer.from(encodeLine({ part })));
 }
 
 /** Notes that a part's bytes are no longer what was noted. */
-export function forgetPart(path: string, partNumber: number): Promise<void> {
-  return appendFile(path, encodeLine({ forget: partNumber }));
+export async function forgetPart(fd: number, partNumber: number): Promise<void> {
+  await writeLine(fd, Buffer.from(encodeLine({ forget: partNumber })));
 }
 
 /** Makes a journal of an earlier boot one of this boot: its parts are forgotten. */
