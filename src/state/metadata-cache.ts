@@ -4,7 +4,9 @@
  * Knows no store and no tree.
  */
 import { createHash } from "node:crypto";
+import { rmSync } from "node:fs";
 import { open, type RootDatabase } from "lmdb";
+import { putBrokenStoreAside } from "./store-file.ts";
 
 /** What is known about one version of an object; `undefined` is knowledge too: the object does not say. */
 export interface CachedTimes {
@@ -108,6 +110,10 @@ class LmdbMetadataCache implements MetadataCache {
   constructor({ directory, processSlot, maxEntries = 5_000_000, onError }: MetadataCacheOptions) {
     // noSync: a cache need not survive a power cut whole; lmdb then starts it anew or with older entries.
     const shared = { keyEncoding: "binary", encoding: "binary", noSync: true, noMemInit: true } as const;
+    for (const name of ["metadata.mdb", "changes.mdb"]) {
+      const aside = putBrokenStoreAside(`${directory}/${name}`);
+      if (aside) rmSync(aside);
+    }
     this.#entries = open<Buffer, Buffer>({ path: `${directory}/metadata.mdb`, ...shared });
     this.#counters = open<Buffer, Buffer>({ path: `${directory}/changes.mdb`, ...shared });
     this.#processSlot = processSlot;

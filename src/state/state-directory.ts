@@ -7,6 +7,7 @@ import { mkdirSync, readFileSync, renameSync } from "node:fs";
 import { mkdir } from "node:fs/promises";
 import path from "node:path";
 import { type Database, open as openEnvironment, type RootDatabase } from "lmdb";
+import { putBrokenStoreAside } from "./store-file.ts";
 
 /** Named tables one environment can hold. */
 const maxTables = 16;
@@ -38,6 +39,8 @@ export class StateDirectory {
   static async open(localPath: string, options: { readonly onBroken?: (error: Error) => void } = {}): Promise<StateDirectory> {
     await mkdir(localPath, { recursive: true, mode: 0o700 });
     const storePath = path.join(localPath, "store");
+    const aside = putBrokenStoreAside(path.join(storePath, "data.mdb"));
+    if (aside) options.onBroken?.(new Error(`the store was damaged and is now ${aside}`));
     try {
       return new StateDirectory(localPath, openStore(storePath));
     } catch (error) {
