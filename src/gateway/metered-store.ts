@@ -45,6 +45,8 @@ export function withMetrics(store: ObjectStore, metrics: Metrics): ObjectStore {
     complete: (parts, condition, signal) => count("complete-upload", () => upload.complete(parts, condition, signal)),
     abort: (signal) => count("abort-upload", () => upload.abort(signal)),
   });
+  const move = store.move?.bind(store);
+  const space = store.space?.bind(store);
   return {
     limits: store.limits,
     head: (key, signal) => count("head", () => store.head(key, signal)),
@@ -71,6 +73,8 @@ export function withMetrics(store: ObjectStore, metrics: Metrics): ObjectStore {
         yield page;
       }
     },
+    ...(move && { move: (from, to, options) => count("move", () => move(from, to, options)) }),
+    ...(space && { space }),
     close: () => store.close(),
   };
 }

@@ -13,12 +13,15 @@ import type { Volume } from "./volume.ts";
 const MAX_FILE = 128 * 1024;
 /** Most bytes held ahead for one volume. */
 const MAX_HELD = 4 * 1024 * 1024;
-/** Files under way or held at once; half as many as were opened in order so far, so that little is fetched in vain. */
+/** Files under way or held at once; a fraction of those that were opened in order so far, so that little is fetched in vain. */
 const MAX_AHEAD = 32;
+const OPENED_PER_AHEAD = 4;
 /** Opens in order after which fetching begins. */
-const MIN_STREAK = 3;
-/** An open this far from the expected place still is in order: clients with several connections overtake themselves. */
+const MIN_STREAK = 4;
+/** How far an open may be from the expected place: clients with several connections overtake themselves. */
 const TOLERANCE = 16;
+/** The same until fetching has begun: a client in another order must not look like one in order. */
+const FIRST_TOLERANCE = 2;
 /** Clients on their way through listings at once that are remembered. */
 const MAX_READERS = 16;
 /** A reader for whom more than these and one of so many were fetched in vain is not fetched for any more. */
@@ -37,6 +40,8 @@ export interface FetchedFile {
 /** A client on its way through a listing. */
 interface Reader {
   readonly order: FileOrder;
+  /** Indexes of the order that were opened already, by whatever reader. */
+  readonly seen: Set<number>;
   /** Index of the furthest file opened in order, and of the first one not asked for yet. */
   opened: number;
   next: number;
@@ -94,15 +99,20 @@ export class FilesAhead {
 
   /** Who opens the file at `index`: one whose next file this may be, or somebody new. */
   #readerAt(order: FileOrder, index: number): Reader {
-    const known = this.#readers.find((reader) => reader.order === order && Math.abs(index - reader.opened) <= TOLERANCE);
+    const known = this.#readers.find((reader) => {
+      const tolerance = reader.streak < MIN_STREAK ? FIRST_TOLERANCE : TOLERANCE;
+      return reader.order === order && Math.abs(index - reader.opened) <= tolerance;
+    });
     if (known) return known;
-    const reader: Reader = { order, opened: index, next: index + 1, streak: 0, used: 0, wasted: 0 };
+    const seen = this.#readers.find((reader) => reader.order === order)?.seen ?? new Set<number>();
+    const reader: Reader = { order, seen, opened: index, next: index + 1, streak: 0, used: 0, wasted: 0 };
     this.#readers.push(reader);
     if (this.#readers.length > MAX_READERS) this.#readers.shift();
     return reader;
   }
 
   #follow(reader: Reader, index: number): void {
+    reader.seen.add(index);
     reader.streak++;
     reader.opened = Math.max(reader.opened, index);
     reader.next = Math.max(reader.next, reader.opened + 1);
@@ -110,10 +120,10 @@ export class FilesAhead {
       if (ahead.reader === reader && ahead.index < reader.opened - TOLERANCE) this.#discard(ahead);
     }
     if (reader.streak < MIN_STREAK || reader.wasted > MAX_WASTED + reader.used / USED_PER_WASTED) return;
-    const limit = Math.min(MAX_AHEAD, Math.ceil(reader.streak / 2));
+    const limit = Math.min(MAX_AHEAD, Math.ceil(reader.streak / OPENED_PER_AHEAD));
     while (this.#ahead.size < limit && reader.next <= reader.opened + 2 * MAX_AHEAD) {
       const object = reader.order[reader.next];
-      if (!object || !this.#fetch(object, reader)) return;
+      if (!object || (!reader.seen.has(reader.next) && !this.#fetch(object, reader))) return;
       reader.next++;
     }
   }

@@ -48,7 +48,7 @@ export async function lookupForCreation(target: Target): Promise<Known> {
   const { volume } = target.view;
   volume.noticeForeignChanges();
   if (volume.isAlwaysDirectory(target.key)) return { kind: "directory", marker: undefined };
-  return volume.tree.wasMissing(target.key, STAT_TRUST_MS) ? { kind: "absent" } : lookup(target);
+  return volume.tree.wasMissing(target.key, target.view.sinceTick) ? { kind: "absent" } : lookup(target);
 }
 
 /** Rejects `not-found` or `not-a-directory` unless what `target` lies in is a directory. */
@@ -65,7 +65,7 @@ export async function lookup(target: Target, maxAgeMs: number = STAT_TRUST_MS): 
   const { volume } = target.view;
   volume.noticeForeignChanges();
   if (volume.isAlwaysDirectory(target.key)) return { kind: "directory", marker: undefined };
-  const known = volume.tree.lookup(target.key, maxAgeMs);
+  const known = volume.tree.lookup(target.key, maxAgeMs, target.view.sinceTick);
   if (known) return known;
   try {
     return (await lookInParent(target)) ?? (await ask(target));
@@ -165,7 +165,7 @@ async function lookInParent(target: Target): Promise<Known | undefined> {
     return undefined;
   }
   if (entries.length > 0 || volume.isAlwaysDirectory(parent.key)) learnPage(volume, { key, entries, complete, tick });
-  return volume.tree.lookup(target.key, STAT_TRUST_MS) ?? { kind: "absent" };
+  return volume.tree.lookup(target.key, STAT_TRUST_MS, tick - 1) ?? { kind: "absent" };
 }
 
 function noteMiss(target: Target): void {

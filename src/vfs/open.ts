@@ -53,8 +53,10 @@ async function openForWriting(target: Target, flags: OpenFlags, attributes: Attr
 /** What is known of the name without asking, where asking can be spared. */
 async function knownBeforeWriting(target: Target, flags: OpenFlags): Promise<Known | undefined> {
   const { volume } = target.view;
-  const seen = volume.tree.lookup(target.key, STAT_TRUST_MS);
-  if (seen || volume.tree.wasMissing(target.key, STAT_TRUST_MS)) return seen ?? { kind: "absent" };
+  const { sinceTick } = target.view;
+  const seen = volume.tree.lookup(target.key, STAT_TRUST_MS, flags.create ? sinceTick : undefined);
+  if (seen) return seen;
+  if (flags.create && volume.tree.wasMissing(target.key, sinceTick)) return { kind: "absent" };
   // Seen as a directory some time ago: that may no longer hold, and must not be overwritten if it does.
   if (volume.mayBeDirectory(`${target.key}/`)) return lookupForCreation(target);
   if (volume.cheapRequests && (await isDirectory(target, STAT_TRUST_MS))) return { kind: "directory", marker: undefined };

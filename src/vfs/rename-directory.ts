@@ -4,6 +4,7 @@
  * file at most: its copy and its share of a batch of deletes.
  */
 import { FsError, StoreError } from "../errors.ts";
+import { compareKeys } from "../objectstore/key-order.ts";
 import type { ListedObject } from "../objectstore/objectstore.ts";
 import { forEachBounded } from "./bounded.ts";
 import { keepParent, writeMarker } from "./directories.ts";
@@ -42,15 +43,19 @@ async function moveAll(from: Target, to: Target): Promise<void> {
   const fromKey = directoryKey(from);
   await keepParent(from, fromKey);
   // The list is complete before anything moves, so that nothing is passed over.
-  const objects: ListedObject[] = [];
+  const files: ListedObject[] = [];
+  const markers: ListedObject[] = [];
   for await (const object of objectsBelow(volume, fromKey)) {
     newKeyOf(object, from, to);
-    objects.push(object);
+    (object.key.endsWith("/") ? markers : files).push(object);
   }
-  await forEachBounded(objects, COPIES_AT_ONCE, async (object) => {
+  const move = async (object: ListedObject): Promise<void> => {
     if (await transfer(volume, object, newKeyOf(object, from, to))) await volume.removed([object.key]);
-  });
-  if (objects.length === 0) await writeMarker(volume, directoryKey(to), { mtime: undefined, mode: undefined });
+  };
+  await forEachBounded(files, COPIES_AT_ONCE, move);
+  // A directory of a disk goes only when it is empty: the deepest first.
+  for (const marker of markers.reverse()) await move(marker);
+  if (files.length + markers.length === 0) await writeMarker(volume, directoryKey(to), { mtime: undefined, mode: undefined });
 }
 
 async function copyAll(from: Target, to: Target): Promise<void> {
@@ -72,7 +77,8 @@ async function copyAll(from: Target, to: Target): Promise<void> {
   const gone = copies.map((copy) => copy.from);
   const standIn = volume.tree.directory(fromKey, Number.POSITIVE_INFINITY)?.marker;
   if (standIn && standIn.key !== fromKey) gone.push(standIn.key);
-  await forEachBounded(batchesOf(gone), DELETES_AT_ONCE, (keys) => volume.store.delete(keys));
+  // Backwards: what lies in a directory before its marker, as a disk needs it.
+  await forEachBounded(batchesOf(gone.sort(compareKeys).reverse()), DELETES_AT_ONCE, (keys) => volume.store.delete(keys));
   await volume.removed(gone);
 }
 

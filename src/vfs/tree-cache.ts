@@ -10,6 +10,8 @@ import type { ListedObject, ObjectInfo } from "../objectstore/objectstore.ts";
 
 /** How long knowledge answers `stat` without a request. */
 export const STAT_TRUST_MS = 4_000;
+/** How long it answers that a name is missing: too short for a person to notice, long enough for a row of uploads. */
+export const ABSENCE_TRUST_MS = 1_000;
 /** How long a directory seen to exist counts as the existing parent of something new. */
 export const PARENT_TRUST_MS = 60_000;
 /** How long a known version is good enough to open: reading verifies it by its ETag. */
@@ -79,24 +81,26 @@ export class TreeCache {
     return ++this.#tick;
   }
 
-  /** What is known about the name `key` (without trailing `/`), no older than `maxAgeMs`; a directory goes first. */
-  lookup(key: string, maxAgeMs: number): Known | undefined {
+  /**
+   * What is known about the name `key` (without trailing `/`), no older than `maxAgeMs`; a directory goes first. That it
+   * is missing follows only from a listing of all of its directory that began after `absentSince`.
+   */
+  lookup(key: string, maxAgeMs: number, absentSince: number = Number.POSITIVE_INFINITY): Known | undefined {
     const oldest = this.#now() - maxAgeMs;
     const directory = this.#directories.get(`${key}/`);
     if (directory?.exists && directory.atMs >= oldest) return { kind: "directory", marker: directory.marker || undefined };
     const file = this.#files.get(key);
     if (file?.object && file.atMs >= oldest) return { kind: "file", object: file.object };
     const parent = this.#directories.get(key.slice(0, key.lastIndexOf("/") + 1));
-    if (parent && parent.wholeAtMs >= oldest && parent.wholeTick > this.#evictedTick) return { kind: "absent" };
-    return undefined;
+    if (!parent || parent.wholeTick <= Math.max(absentSince, this.#evictedTick)) return undefined;
+    return parent.wholeAtMs >= this.#now() - Math.min(maxAgeMs, ABSENCE_TRUST_MS) ? { kind: "absent" } : undefined;
   }
 
-  /** True if the name was asked for and found missing within `maxAgeMs`: enough to create it, not to deny it to `stat`. */
-  wasMissing(key: string, maxAgeMs: number): boolean {
-    const oldest = this.#now() - maxAgeMs;
+  /** True if the name was asked for after `since` and found missing: enough to create it, not to deny it to `stat`. */
+  wasMissing(key: string, since: number): boolean {
     const file = this.#files.get(key);
-    const directory = this.#directories.get(`${key}/`);
-    return file !== undefined && file.object === undefined && file.atMs >= oldest && directory?.exists !== true;
+    if (!file || file.object || file.tick <= since || file.atMs < this.#now() - ABSENCE_TRUST_MS) return false;
+    return this.#directories.get(`${key}/`)?.exists !== true;
   }
 
   /** The directory at `directoryKey`, if it was seen within `maxAgeMs`. */

@@ -210,7 +210,7 @@ export class Vfs implements FileSystem {
     if (!view) {
       const { volume } = mount;
       const { session, readOnly = false } = this.#options;
-      view = { volume, pending: volume.pendingUploads(session), readOnly };
+      view = { volume, pending: volume.pendingUploads(session), readOnly, sinceTick: volume.tree.tick() };
       this.#views.set(mount, view);
     }
     return view;

@@ -10,6 +10,8 @@ export interface View {
   readonly volume: Volume;
   readonly pending: PendingUploads;
   readonly readOnly: boolean;
+  /** Tick of the tree cache when the session began: what was missing before may be there by now. */
+  readonly sinceTick: number;
 }
 
 /** A name in a volume: what a virtual path was resolved to. */

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { StoreError } from "../../../src/errors.ts";
 import { makeFixture } from "./fixture.ts";
+import { WholeFixture } from "./whole-fixture.ts";
 
 describe("opening for writing", () => {
   it("costs one PUT for a new small file in a known directory", async () => {
@@ -260,6 +261,21 @@ describe("rename of directories", () => {
     expect(await vfs.stat("/attachments/new/1/1")).toMatchObject({ mtime: 1, size: 9 });
     expect(await vfs.stat("/attachments/new/empty")).toMatchObject({ type: "directory" });
     await expect(vfs.stat("/attachments/old")).rejects.toMatchObject({ code: "not-found" });
+  });
+
+  it("leaves nothing behind on a disk", async () => {
+    const fixture = await WholeFixture.create("local");
+    try {
+      await fixture.vfs.mkdir("/attachments/old");
+      await fixture.vfs.mkdir("/attachments/old/a");
+      await fixture.vfs.mkdir("/attachments/old/a/empty");
+      await fixture.write("/attachments/old/a/file", "content", { mtime: 1_500_000_000 });
+      await fixture.vfs.rename("/attachments/old", "/attachments/new", { replace: false });
+      expect(await fixture.keys()).toEqual(["alice/", "alice/new/", "alice/new/a/", "alice/new/a/empty/", "alice/new/a/file"]);
+      expect(await fixture.vfs.stat("/attachments/new/a/file")).toMatchObject({ mtime: 1_500_000_000 });
+    } finally {
+      await fixture.close();
+    }
   });
 
   it("refuses to move a directory into itself or onto something", async () => {

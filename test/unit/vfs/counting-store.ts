@@ -16,7 +16,18 @@ import type {
 } from "../../../src/objectstore/objectstore.ts";
 
 /** What is counted: each page of a listing and each batch of deletes is one request. */
-export type RequestKind = "head" | "list" | "get" | "put" | "copy" | "delete" | "createUpload" | "uploadPart" | "copyPart" | "complete";
+export type RequestKind =
+  | "head"
+  | "list"
+  | "get"
+  | "put"
+  | "copy"
+  | "move"
+  | "delete"
+  | "createUpload"
+  | "uploadPart"
+  | "copyPart"
+  | "complete";
 
 const ORDER: readonly RequestKind[] = [
   "head",
@@ -24,6 +35,7 @@ const ORDER: readonly RequestKind[] = [
   "get",
   "put",
   "copy",
+  "move",
   "delete",
   "createUpload",
   "uploadPart",
@@ -34,6 +46,8 @@ const ORDER: readonly RequestKind[] = [
 /** See the head of this file. */
 export class CountingStore implements ObjectStore {
   readonly #store: ObjectStore;
+  readonly move?: NonNullable<ObjectStore["move"]>;
+  readonly space?: NonNullable<ObjectStore["space"]>;
   readonly counts = new Map<RequestKind, number>();
   /** Requests under way and the most there were at once. */
   active = 0;
@@ -45,6 +59,10 @@ export class CountingStore implements ObjectStore {
 
   constructor(store: ObjectStore) {
     this.#store = store;
+    const move = store.move?.bind(store);
+    if (move) this.move = (from, to, options) => this.#run("move", from, () => move(from, to, options));
+    const space = store.space?.bind(store);
+    if (space) this.space = space;
   }
 
   get limits(): StoreLimits {

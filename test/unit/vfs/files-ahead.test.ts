@@ -54,7 +54,7 @@ describe("fetching the next files ahead", () => {
     const { read, store, clock, volume } = await listed();
     for (let i = 0; i < 20; i++) await read(`/attachments/d/${nameOf(i)}`);
     await settle();
-    expect(store.take().get).toBeLessThanOrEqual(30);
+    expect(store.take().get).toBeLessThanOrEqual(25);
     clock.advance(2_500);
     await settle();
     expect(volume.budget.used).toBe(0);

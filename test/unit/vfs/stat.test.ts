@@ -1,4 +1,5 @@
 import { describe, expect, it } from "vitest";
+import { Vfs } from "../../../src/vfs/vfs.ts";
 import { makeFixture } from "./fixture.ts";
 
 const absent = { code: "not-found" };
@@ -79,6 +80,31 @@ describe("stat", () => {
       expect(await vfs.stat(`/attachments/dir/new${i}`)).toMatchObject({ size: 7 });
     }
     expect(store.take()).toEqual({ put: 10 });
+  });
+
+  it("believes for a second only, and only the session that asked, that a name is missing", async () => {
+    const { vfs, store, put, clock, volume } = makeFixture();
+    await put("alice/dir/known", "x");
+    for (const name of ["a", "b", "c"]) await expect(vfs.stat(`/attachments/dir/${name}`)).rejects.toMatchObject(absent);
+    await put("alice/dir/c", "by somebody else");
+    await expect(vfs.stat("/attachments/dir/c")).rejects.toMatchObject(absent);
+    const other = new Vfs({ user: "alice", session: "s2", mounts: [{ kind: "volume", name: "attachments", volume }] });
+    expect(await other.stat("/attachments/dir/c")).toMatchObject({ size: 16 });
+    await put("alice/dir/d", "by somebody else");
+    clock.advance(1_100);
+    store.take();
+    expect(await vfs.stat("/attachments/dir/d")).toMatchObject({ size: 16 });
+  });
+
+  it("never denies opening or removing what somebody else has just made", async () => {
+    const { vfs, put, read } = makeFixture();
+    for (const name of ["a", "b", "c"]) await expect(vfs.stat(`/attachments/${name}`)).rejects.toMatchObject(absent);
+    await put("alice/c", "by somebody else");
+    expect(await read("/attachments/c")).toBe("by somebody else");
+    await put("alice/d", "by somebody else");
+    await vfs.remove("/attachments/d");
+    await put("alice/e", "by somebody else");
+    await vfs.open("/attachments/e", { write: true });
   });
 
   it("does not list a large directory again and again for names that do not exist", async () => {

@@ -32,25 +32,38 @@ describe("TreeCache", () => {
     expect(cache.lookup("d/f", 0)).toMatchObject({ kind: "file", object: { etag: "new" } });
   });
 
-  it("follows absence from a directory that was seen whole, not from one that lost names to the bound", () => {
+  it("follows absence from a directory that was seen whole, lately, and by who asks", () => {
+    const { cache, advance } = make();
+    const tick = cache.tick();
+    cache.learnDirectory("d/", false, tick);
+    cache.learnWhole("d/", tick);
+    expect(cache.lookup("d/b", 4_000)).toBeUndefined();
+    expect(cache.lookup("d/b", 4_000, tick)).toBeUndefined();
+    expect(cache.lookup("d/b", 4_000, tick - 1)).toEqual({ kind: "absent" });
+    advance(1_001);
+    expect(cache.lookup("d/b", 4_000, tick - 1)).toBeUndefined();
+  });
+
+  it("follows no absence from a directory that lost names to the bound", () => {
     const { cache } = make(3);
     const tick = cache.tick();
     cache.learnDirectory("d/", false, tick);
     cache.learnFile("d/a", object("d/a"), tick);
     cache.learnWhole("d/", tick);
-    expect(cache.lookup("d/b", 0)).toEqual({ kind: "absent" });
+    expect(cache.lookup("d/b", 0, 0)).toEqual({ kind: "absent" });
     for (const name of ["x", "y", "z"]) cache.learnFile(`e/${name}`, object(`e/${name}`), cache.tick());
-    expect(cache.lookup("d/a", 0)).toBeUndefined();
+    expect(cache.lookup("d/a", 0, 0)).toBeUndefined();
     expect(cache.size).toBe(3);
   });
 
   it("remembers a miss for creating, not for stat", () => {
     const { cache, advance } = make();
     cache.learnNoFile("d/f", cache.tick());
-    expect(cache.lookup("d/f", 1_000)).toBeUndefined();
-    expect(cache.wasMissing("d/f", 1_000)).toBe(true);
+    expect(cache.lookup("d/f", 1_000, 0)).toBeUndefined();
+    expect(cache.wasMissing("d/f", 0)).toBe(true);
+    expect(cache.wasMissing("d/f", 1)).toBe(false);
     advance(1_001);
-    expect(cache.wasMissing("d/f", 1_000)).toBe(false);
+    expect(cache.wasMissing("d/f", 0)).toBe(false);
   });
 
   it("keeps what a HEAD said when a listing shows the same version", () => {
