@@ -13,7 +13,7 @@ import { StateDirectory } from "../../src/state/state-directory.ts";
 import { TailStore } from "../../src/state/tail-store.ts";
 import { UploadTable } from "../../src/state/upload-table.ts";
 import { contentTypeOf } from "../../src/vfs/content-type.ts";
-import { systemClock } from "../../src/vfs/uploads/clock.ts";
+import { type Clock, systemClock } from "../../src/vfs/uploads/clock.ts";
 import { UploadRegistry } from "../../src/vfs/uploads/upload-registry.ts";
 import { Vfs } from "../../src/vfs/vfs.ts";
 import { Volume } from "../../src/vfs/volume.ts";
@@ -56,13 +56,14 @@ export async function createStoredFiles(options: StoredFilesOptions): Promise<St
     contentType: contentTypeOf,
     onPublished: (change) => volume.published(change),
   });
+  const { clock, runOut } = hurriedClock();
   const volume: Volume = new Volume({
     id: "volume",
     store,
     prefix,
     metadata: new InMemoryMetadataCache(),
     budget,
-    clock: systemClock,
+    clock,
     log,
     pendingUploads: (session) => uploads.view({ user: "alice", session }),
     alwaysShown: [],
@@ -75,6 +76,7 @@ export async function createStoredFiles(options: StoredFilesOptions): Promise<St
     store,
     close: async () => {
       await uploads.close();
+      await runOut();
       await state.close();
       await rm(directory, { recursive: true, force: true });
     },
@@ -83,3 +85,29 @@ export async function createStoredFiles(options: StoredFilesOptions): Promise<St
 
 /** Limits under which small files have several parts. */
 export const SMALL_PARTS = { minPartSize: 64 * 1024, preferredPartSize: 128 * 1024 };
+
+/** The system's clock; `runOut` does at once what it was asked to do later, such as giving up what is held for a while. */
+function hurriedClock(): { readonly clock: Clock; readonly runOut: () => Promise<void> } {
+  const due = new Map<() => void, () => void>();
+  const after = (ms: number, action: () => void): (() => void) => {
+    const run = (): void => {
+      due.delete(run);
+      action();
+    };
+    const cancel = systemClock.after(ms, run);
+    const forget = (): void => {
+      due.delete(run);
+      cancel();
+    };
+    due.set(run, cancel);
+    return forget;
+  };
+  const runOut = async (): Promise<void> => {
+    for (const [run, cancel] of [...due]) {
+      cancel();
+      run();
+    }
+    await new Promise((resolve) => setImmediate(resolve));
+  };
+  return { clock: { now: () => systemClock.now(), after }, runOut };
+}
