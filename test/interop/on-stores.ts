@@ -58,12 +58,14 @@ export function onEachStore(client: string, tools: readonly string[], options: G
 export async function plant({ gateway, store }: Interop, name: string, bytes: Uint8Array | string): Promise<void> {
   store.put(`${STORED}/${name}`, bytes);
   const client = await SshSftpClient.connect(gateway);
-  const size = () =>
-    client.stat(`${REMOTE}/${name}`).then(
-      (attributes) => attributes.size,
+  const path = `${REMOTE}/${name}`;
+  const size = (of: string) =>
+    client.stat(of).then(
+      (attributes) => attributes.size ?? 0,
       () => undefined,
     );
-  await expect.poll(size, { timeout: 15_000, interval: 100 }).toBe(Buffer.byteLength(bytes));
+  await expect.poll(() => size(path), { timeout: 15_000, interval: 100 }).toBe(Buffer.byteLength(bytes));
+  await expect.poll(() => size(dirname(path)), { timeout: 15_000, interval: 100 }).toBeDefined();
   await client.end();
 }
 

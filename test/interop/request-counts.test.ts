@@ -70,9 +70,9 @@ describe("requests to S3", () => {
   });
 
   it("takes one HEAD and one GET for a sequential download", async () => {
-    plant("download.bin", sample(21 * MIB + 7));
+    plant("download/download.bin", sample(21 * MIB + 7));
     const counts = await countsOf(async () => {
-      expect(sha256(await client.getFile(`${REMOTE}/download.bin`, 255 * 1024))).toBe(sha256(sample(21 * MIB + 7)));
+      expect(sha256(await client.getFile(`${REMOTE}/download/download.bin`, 255 * 1024))).toBe(sha256(sample(21 * MIB + 7)));
     });
     expect(counts).toEqual({ HeadObject: 1, GetObject: 1 });
   });
@@ -95,6 +95,7 @@ describe("requests to S3", () => {
   });
 
   it("takes no HEAD for a listing of what the gateway itself has written", async () => {
+    await client.mkdir(`${REMOTE}/own`);
     for (let n = 0; n < 20; n++)
       await client.putFile(`${REMOTE}/own/${n}`, sample(3), 32_768, { permissions: 0o100644, mtime: 1_500_000_000 + n });
     const counts = await countsOf(async () => {
@@ -157,13 +158,13 @@ describe("requests to S3", () => {
   });
 
   it("appends to a large object without downloading it", async () => {
-    plant("append.bin", sample(40 * MIB));
+    plant("append/append.bin", sample(40 * MIB));
     const counts = await countsOf(async () => {
-      const handle = await client.open(`${REMOTE}/append.bin`, FXF.WRITE | FXF.APPEND);
+      const handle = await client.open(`${REMOTE}/append/append.bin`, FXF.WRITE | FXF.APPEND);
       await client.writeAll(handle, 40 * MIB, Buffer.from("tail"));
       await client.close(handle);
     });
-    expect(stored("append.bin")?.sha256()).toBe(sha256(Buffer.concat([sample(40 * MIB), Buffer.from("tail")])));
+    expect(stored("append/append.bin")?.sha256()).toBe(sha256(Buffer.concat([sample(40 * MIB), Buffer.from("tail")])));
     expect(counts.UploadPartCopy).toBeGreaterThanOrEqual(1);
     const downloaded = s3.requests.records.filter((one) => one.operation === "GetObject").reduce((sum, one) => sum + one.bytesOut, 0);
     expect(downloaded).toBeLessThan(8 * MIB);
