@@ -21,6 +21,11 @@ export async function openFile(target: Target, flags: OpenFlags, attributes: Att
   // Old knowledge is good enough for a file, whose version the first GET checks; for nothing else.
   const known = seen?.kind === "file" ? seen : await lookupFile(target);
   if (known.kind === "directory") throw isDirectoryError(target);
+  if (known.kind === "file" && flags.create && flags.exclusive) throw new FsError("exists", `${target.path}: it already exists`);
+  if (known.kind === "absent" && flags.create) {
+    await createEmpty(target, flags, attributes);
+    return openFile(target, { read: true }, {});
+  }
   if (known.kind === "absent") {
     if (!(await pending.find(target.key))) throw notFound(target);
     throw new FsError("unavailable", `${target.path}: the upload of this file is not finished; it cannot be read yet`);
@@ -35,6 +40,12 @@ export async function openFile(target: Target, flags: OpenFlags, attributes: Att
     ...(ahead ? { ahead } : {}),
     setstat: (change) => setAttributes(target, change),
   });
+}
+
+/** What `O_RDONLY | O_CREAT` does where nothing is. */
+async function createEmpty(target: Target, { exclusive = false }: OpenFlags, attributes: AttributeChange): Promise<void> {
+  const handle = await openForWriting(target, { write: true, create: true, exclusive }, attributes);
+  await handle.close();
 }
 
 async function openForWriting(target: Target, flags: OpenFlags, attributes: AttributeChange): Promise<FileHandle> {
@@ -60,7 +71,8 @@ async function knownBeforeWriting(target: Target, flags: OpenFlags): Promise<Kno
   // Seen as a directory some time ago: that may no longer hold, and must not be overwritten if it does.
   if (volume.mayBeDirectory(`${target.key}/`)) return lookupForCreation(target);
   if (volume.cheapRequests && (await isDirectory(target, STAT_TRUST_MS))) return { kind: "directory", marker: undefined };
-  return flags.create ? undefined : lookupFile(target);
+  // A new file is not asked for, unless its being there must be told now.
+  return flags.create && !flags.exclusive ? undefined : lookupFile(target);
 }
 
 function publishedOf(known: Known | undefined): WriteRequest["published"] {

@@ -45,6 +45,21 @@ describe("opening for writing", () => {
     });
   });
 
+  it("creates for reading, and exclusively, as POSIX does", async () => {
+    const { vfs, put, read, store } = makeFixture();
+    await put("alice/f", "content");
+    for (const write of [true, false]) {
+      await expect(vfs.open("/attachments/f", { write, create: true, exclusive: true })).rejects.toMatchObject({ code: "exists" });
+    }
+    store.take();
+    const handle = await vfs.open("/attachments/originals/g", { create: true, exclusive: true });
+    expect(await handle.read(0, 10)).toEqual([]);
+    await handle.close();
+    expect(store.take()).toMatchObject({ put: 1 });
+    expect(await read("/attachments/originals/g")).toBe("");
+    await expect(vfs.open("/x", { create: true })).rejects.toMatchObject({ code: "permission-denied" });
+  });
+
   it("tells the uploads what is published where that is known whole", async () => {
     const { vfs, put, uploads, write } = makeFixture();
     await put("alice/f", "12345");
