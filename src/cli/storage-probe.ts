@@ -4,6 +4,7 @@
  */
 import { randomBytes } from "node:crypto";
 import { buffer } from "node:stream/consumers";
+import { StoreError } from "../errors.ts";
 import type { MultipartUpload, ObjectStore } from "../objectstore/objectstore.ts";
 
 /** A step that did not work; `reason` is for the operator and names what to do where the store knows. */
@@ -17,16 +18,21 @@ export interface ProbeResult {
   readonly failures: readonly ProbeFailure[];
 }
 
+/** After one of these every other step would say the same. */
+const HOPELESS: ReadonlySet<string> = new Set(["no-such-bucket", "wrong-region", "expired-credentials", "unavailable"]);
 const CANARY_NAME = ".sftp-s3-gateway-canary-";
 
 /** Tries `store` below `prefix`; read-only users need only the listing. Never rejects. */
 export async function probeStorage(store: ObjectStore, prefix: string, options: { readonly readOnly: boolean }): Promise<ProbeResult> {
   const failures: ProbeFailure[] = [];
+  let hopeless = false;
   const attempt = async (step: ProbeFailure["step"], action: () => Promise<void>): Promise<boolean> => {
+    if (hopeless) return false;
     try {
       await action();
       return true;
     } catch (error) {
+      hopeless = error instanceof StoreError && HOPELESS.has(error.code);
       failures.push({ step, reason: error instanceof Error ? error.message : String(error) });
       return false;
     }

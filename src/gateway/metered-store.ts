@@ -1,5 +1,7 @@
-/** Counts the requests and bytes of a store. Knows no adapter and no user. */
+/** Counts the requests and bytes of a store and logs when it fails. Knows no adapter and no user. */
 import type { Metrics } from "../admin/metrics.ts";
+import { StoreError } from "../errors.ts";
+import type { Logger } from "../log.ts";
 import type { MultipartUpload, ObjectStore } from "../objectstore/objectstore.ts";
 
 const REQUESTS = "gateway_store_requests_total";
@@ -17,20 +19,57 @@ function bytesOf(chunks: readonly Uint8Array[]): number {
   return chunks.reduce((sum, chunk) => sum + chunk.length, 0);
 }
 
-function isExpected(error: unknown): boolean {
-  return error instanceof Error && "code" in error && (error.code === "not-found" || error.code === "precondition-failed");
+/** What happens in daily work, or is told to the client only. */
+const EXPECTED: ReadonlySet<string> = new Set([
+  "not-found",
+  "precondition-failed",
+  "no-such-upload",
+  "aborted",
+  "invalid-key",
+  "invalid-argument",
+]);
+/** A store that is down fails every request: it is mentioned this often. */
+const LOG_INTERVAL_MS = 10_000;
+
+/** Logs failures of a store, each kind once in a while. */
+class FailureLog {
+  readonly #log: Logger;
+  readonly #kinds = new Map<string, { loggedMs: number; suppressed: number }>();
+
+  constructor(log: Logger) {
+    this.#log = log;
+  }
+
+  failed(operation: string, error: StoreError): void {
+    const now = performance.now();
+    const kind = this.#kinds.get(error.code);
+    if (kind && now - kind.loggedMs < LOG_INTERVAL_MS) {
+      kind.suppressed++;
+      return;
+    }
+    this.#kinds.set(error.code, { loggedMs: now, suppressed: 0 });
+    const suppressed = kind?.suppressed ?? 0;
+    this.#log.warn({ operation, code: error.code, reason: error.message, ...(suppressed > 0 ? { suppressed } : {}) }, "storage failed");
+  }
 }
 
-/** `store`, counted. */
-export function withMetrics(store: ObjectStore, metrics: Metrics): ObjectStore {
-  const count = async <T>(operation: string, work: () => Promise<T>): Promise<T> => {
-    metrics.add(REQUESTS, 1, { operation });
+/** `store`, counted; what fails is logged. */
+export function withMetrics(store: ObjectStore, metrics: Metrics, log: Logger): ObjectStore {
+  const failures = new FailureLog(log);
+  const watch = async <T>(operation: string, work: () => Promise<T>): Promise<T> => {
     try {
       return await work();
     } catch (error) {
-      if (!isExpected(error)) metrics.add(FAILURES, 1, { operation });
+      if (error instanceof StoreError && !EXPECTED.has(error.code)) {
+        metrics.add(FAILURES, 1, { operation });
+        failures.failed(operation, error);
+      }
       throw error;
     }
+  };
+  const count = <T>(operation: string, work: () => Promise<T>): Promise<T> => {
+    metrics.add(REQUESTS, 1, { operation });
+    return watch(operation, work);
   };
   const written = (chunks: readonly Uint8Array[]): void => metrics.add(BYTES, bytesOf(chunks), { direction: "written" });
   const countUpload = (upload: MultipartUpload): MultipartUpload => ({
@@ -68,9 +107,16 @@ export function withMetrics(store: ObjectStore, metrics: Metrics): ObjectStore {
     copy: (from, to, options) => count("copy", () => store.copy(from, to, options)),
     delete: (keys, signal) => count("delete", () => store.delete(keys, signal)),
     async *list(prefix, options) {
-      for await (const page of store.list(prefix, options)) {
-        metrics.add(REQUESTS, 1, { operation: "list" });
-        yield page;
+      const pages = store.list(prefix, options)[Symbol.asyncIterator]();
+      try {
+        for (;;) {
+          const page = await watch("list", () => pages.next());
+          if (page.done === true) return;
+          metrics.add(REQUESTS, 1, { operation: "list" });
+          yield page.value;
+        }
+      } finally {
+        await pages.return?.();
       }
     },
     ...(move && { move: (from, to, options) => count("move", () => move(from, to, options)) }),

@@ -64,7 +64,7 @@ export async function openVolume(user: UserConfig, config: GatewayConfig, contex
   const { budget, metadata, metrics, state, tails } = context;
   const log = context.log.child({ storage: user.storage.uri });
   const opened = await openUserStorage(user.storage, log);
-  const store = withMetrics(opened.store, metrics);
+  const store = withMetrics(opened.store, metrics, log);
   const { prefix } = opened;
   const isLocal = user.storage.location.kind === "file";
   const usage = user.quota && new QuotaUsage({ store, prefix, quota: user.quota, now: () => systemClock.now() });

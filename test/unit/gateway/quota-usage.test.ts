@@ -1,6 +1,7 @@
 import { beforeEach, describe, expect, it } from "vitest";
 import { QuotaUsage } from "../../../src/gateway/quota-usage.ts";
 import { createMemoryStore } from "../../../src/objectstore/memory-store.ts";
+import { overriding } from "../../support/overriding.ts";
 import type { ObjectStore } from "../../../src/objectstore/objectstore.ts";
 
 let store: ObjectStore;
@@ -47,13 +48,12 @@ describe("a user's quota", () => {
 
   it("many that ask at once cause one listing", async () => {
     let listings = 0;
-    const counted: ObjectStore = {
-      ...store,
+    const counted = overriding(store, {
       list: (prefix, options) => {
         listings++;
         return store.list(prefix, options);
       },
-    };
+    });
     const quota = new QuotaUsage({ store: counted, prefix: "a/", quota: { bytes: 1e6 }, now: () => now });
     await Promise.all(Array.from({ length: 10 }, () => quota.reserve(1)));
     expect(listings).toBe(1);
@@ -61,12 +61,11 @@ describe("a user's quota", () => {
   });
 
   it("a store that fails is no permission", async () => {
-    const broken: ObjectStore = {
-      ...store,
+    const broken = overriding(store, {
       list: () => {
         throw new Error("down");
       },
-    };
+    });
     const quota = new QuotaUsage({ store: broken, prefix: "a/", quota: { bytes: 1e6 }, now: () => now });
     await expect(quota.reserve(1)).rejects.toMatchObject({ code: "unavailable" });
   });
