@@ -13,15 +13,21 @@ export interface StoreFixture {
   close(): Promise<void>;
 }
 
+/** What some stores that speak S3 do not do. */
+export type Lack = "put if-match" | "conditional completion" | "copy conditions" | "invalid part lists" | "create race";
+
 /** What an adapter cannot do, and why is written where it is set. */
 export interface ContractOptions {
   /** Keys that the adapter's medium cannot hold: `//`, `.`, `..`, a file below a file, control characters. Default true. */
   readonly anyKey?: boolean;
+  /** Promises of the port that a foreign store behind the adapter does not keep; their tests are left out. */
+  readonly lacks?: ReadonlySet<Lack>;
   /** `get` of a version that is replaced while it is read: whole, or refused with a clear error. */
   readonly readersKeepVersion?: boolean;
 }
 
 const KIB = 1024;
+const NONE: ReadonlySet<Lack> = new Set();
 
 /** Runs the contract over the store that `open` makes. */
 export function describeObjectStore(name: string, open: () => Promise<StoreFixture>, options: ContractOptions = {}): void {
@@ -35,10 +41,10 @@ export function describeObjectStore(name: string, open: () => Promise<StoreFixtu
     afterAll(() => fixture?.close());
 
     describeObjects(store, options);
-    describeConditions(store);
+    describeConditions(store, options);
     describeListing(store, options);
-    describeUploads(store);
-    describeCopies(store);
+    describeUploads(store, options);
+    describeCopies(store, options);
     describeDeletion(store);
     describeRefusals(store);
   });
@@ -148,7 +154,7 @@ function describeObjects(store: () => ObjectStore, { readersKeepVersion = false 
   });
 }
 
-function describeConditions(store: () => ObjectStore): void {
+function describeConditions(store: () => ObjectStore, { lacks = NONE }: ContractOptions): void {
   it("reads only the version asked for", async () => {
     const { etag } = await store().put("v", [pattern(10)]);
     expect(await collect(await store().get("v", { ifMatch: etag }))).toEqual(pattern(10));
@@ -162,7 +168,7 @@ function describeConditions(store: () => ObjectStore): void {
     expect((await collect(await store().get("once"))).toString()).toBe("first");
   });
 
-  it("lets one of many creators win", async () => {
+  it.skipIf(lacks.has("create race"))("lets one of many creators win", async () => {
     const results = await Promise.allSettled(
       Array.from({ length: 8 }, (_, index) => store().put("race", [Buffer.from(`writer ${index}`)], { ifNoneMatch: "*" })),
     );
@@ -172,7 +178,7 @@ function describeConditions(store: () => ObjectStore): void {
     for (const result of results) if (result.status === "rejected") expect(result.reason).toMatchObject({ code: "precondition-failed" });
   });
 
-  it("replaces only the version asked for", async () => {
+  it.skipIf(lacks.has("put if-match"))("replaces only the version asked for", async () => {
     const { etag } = await store().put("v", [pattern(10)]);
     const next = await store().put("v", [pattern(11)], { ifMatch: etag });
     await expect(store().put("v", [pattern(12)], { ifMatch: etag })).rejects.toMatchObject({ code: "precondition-failed" });
@@ -276,7 +282,7 @@ function describeListing(store: () => ObjectStore, { anyKey = true }: ContractOp
   });
 }
 
-function describeUploads(store: () => ObjectStore): void {
+function describeUploads(store: () => ObjectStore, { lacks = NONE }: ContractOptions): void {
   const partSize = (): number => Math.max(store().limits.minPartSize, 64 * KIB);
 
   it("publishes parts sent in any order, and nothing before", async () => {
@@ -355,7 +361,7 @@ function describeUploads(store: () => ObjectStore): void {
     await expect(store().head("gone")).rejects.toMatchObject({ code: "not-found" });
   });
 
-  it("completes only under its condition, and can be completed after", async () => {
+  it.skipIf(lacks.has("conditional completion"))("completes only under its condition, and can be completed after", async () => {
     const { etag } = await store().put("cond", [pattern(5)]);
     const upload = await store().createUpload("cond", {});
     const part = await upload.uploadPart({ partNumber: 1, offset: 0 }, [pattern(100)]);
@@ -365,7 +371,7 @@ function describeUploads(store: () => ObjectStore): void {
     expect((await store().head("cond")).etag).toBe(result.etag);
   });
 
-  it("refuses lists of parts that do not make an object", async () => {
+  it.skipIf(lacks.has("invalid part lists"))("refuses lists of parts that do not make an object", async () => {
     const size = partSize();
     const upload = await store().createUpload("bad", {});
     const one = await upload.uploadPart({ partNumber: 1, offset: 0 }, [pattern(size)]);
@@ -393,14 +399,16 @@ function describeUploads(store: () => ObjectStore): void {
 
     const other = await store().createUpload("other", {});
     const position = { partNumber: 1, offset: 0 };
-    await expect(other.copyPart(position, { ...source, ifMatch: "0".repeat(32) })).rejects.toMatchObject({ code: "precondition-failed" });
+    if (!lacks.has("copy conditions")) {
+      await expect(other.copyPart(position, { ...source, ifMatch: "0".repeat(32) })).rejects.toMatchObject({ code: "precondition-failed" });
+    }
     await expect(other.copyPart(position, { ...source, key: "missing" })).rejects.toMatchObject({ code: "not-found" });
     await expect(other.copyPart(position, { ...source, start: bytes.length })).rejects.toMatchObject({ code: "invalid-argument" });
     await other.abort();
   });
 }
 
-function describeCopies(store: () => ObjectStore): void {
+function describeCopies(store: () => ObjectStore, { lacks = NONE }: ContractOptions): void {
   it("copies bytes and properties", async () => {
     const bytes = pattern(200 * KIB);
     const { etag } = await store().put("from.pdf", [bytes], { contentType: "application/pdf", metadata: { mtime: "1500000000" } });
@@ -427,7 +435,7 @@ function describeCopies(store: () => ObjectStore): void {
     expect((await store().head("self.pdf")).metadata).toMatchObject({ mtime: "1555555555" });
   });
 
-  it("copies under conditions", async () => {
+  it.skipIf(lacks.has("copy conditions"))("copies under conditions", async () => {
     const { etag } = await store().put("c1", [pattern(10)]);
     await store().put("c2", [pattern(20)]);
     await expect(store().copy("c1", "c3", { sourceIfMatch: "0".repeat(32) })).rejects.toMatchObject({ code: "precondition-failed" });
@@ -484,6 +492,12 @@ function describeRefusals(store: () => ObjectStore): void {
     await expect(list(store(), "", { signal: given })).rejects.toMatchObject({ code: "aborted" });
     await expect(store().head("new")).rejects.toMatchObject({ code: "not-found" });
   });
+}
+
+/** Removes all objects and unfinished uploads. */
+export async function emptyStore(store: ObjectStore): Promise<void> {
+  for await (const { key, uploadId } of store.listUploads("")) await store.openUpload(key, uploadId).abort();
+  for await (const page of store.list("")) await store.delete(page.flatMap((entry) => (entry.kind === "object" ? [entry.key] : [])));
 }
 
 /** All entries of a listing. */

@@ -5,30 +5,24 @@ import { join } from "node:path";
 import { openLocalStore } from "../../src/objectstore/local-store.ts";
 import { createMemoryStore } from "../../src/objectstore/memory-store.ts";
 import { withConcurrencyLimit, withPrefixGuard } from "../../src/objectstore/limited-store.ts";
-import type { ObjectStore } from "../../src/objectstore/objectstore.ts";
 import { createS3Store } from "../../src/objectstore/s3/s3-store.ts";
 import { startS3Server } from "../support/s3-server/s3-server.ts";
-import { describeObjectStore } from "./object-store.contract.ts";
+import { describeObjectStore, emptyStore } from "./object-store.contract.ts";
 
 const SMALL_PARTS = { minPartSize: 64 * 1024 };
-
-async function empty(store: ObjectStore): Promise<void> {
-  for await (const { key, uploadId } of store.listUploads("")) await store.openUpload(key, uploadId).abort();
-  for await (const page of store.list("")) await store.delete(page.flatMap((entry) => (entry.kind === "object" ? [entry.key] : [])));
-}
 
 describeObjectStore(
   "memory",
   async () => {
     const store = createMemoryStore({ limits: SMALL_PARTS });
-    return { store, reset: () => empty(store), close: () => store.close() };
+    return { store, reset: () => emptyStore(store), close: () => store.close() };
   },
   { readersKeepVersion: true },
 );
 
 describeObjectStore("memory, guarded and limited", async () => {
   const store = withConcurrencyLimit(withPrefixGuard(createMemoryStore({ limits: SMALL_PARTS }), ""), 3);
-  return { store, reset: () => empty(store), close: () => store.close() };
+  return { store, reset: () => emptyStore(store), close: () => store.close() };
 });
 
 describeObjectStore(

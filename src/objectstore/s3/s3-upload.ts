@@ -266,19 +266,33 @@ class S3Upload implements MultipartUpload {
     return (await this.#context.head(this.key)).etag;
   }
 
-  /** After a completion whose answer was lost: the etag of the object if it is the one these parts make. */
+  /**
+   * After a completion whose answer was lost: the etag of the object if it is the one these parts make. Rejects
+   * `no-such-upload` if the upload is gone without it: Ceph RGW 16 answers 500 then.
+   */
   async #findPublished(parts: readonly StoredPart[], size: number, crc32: number | undefined): Promise<string | undefined> {
-    try {
-      const info = await this.#context.head(this.key);
-      if (info.size !== size) return undefined;
-      const expected = multipartEtag(parts);
-      if (expected !== undefined && info.etag === expected) return info.etag;
-      if (crc32 === undefined || !info.etag.endsWith(`-${parts.length}`)) return undefined;
-      return (await this.#context.storedCrc32(this.key)) === crc32 ? info.etag : undefined;
-    } catch (error) {
-      if (error instanceof StoreError) return undefined;
-      throw error;
-    }
+    const info = await orUndefined(this.#context.head(this.key), ["not-found"]);
+    if (info === "failed") return undefined;
+    if (info !== undefined && (await this.#isOurs(info, parts, size, crc32))) return info.etag;
+    if ((await orUndefined(this.listParts(), ["no-such-upload"])) !== undefined) return undefined;
+    throw new StoreError("no-such-upload", `the upload ${this.uploadId} of ${JSON.stringify(this.key)} has ended without its object`);
+  }
+
+  async #isOurs(info: ObjectInfo, parts: readonly StoredPart[], size: number, crc32: number | undefined): Promise<boolean> {
+    if (info.size !== size) return false;
+    if (info.etag === multipartEtag(parts)) return true;
+    if (crc32 === undefined || !info.etag.endsWith(`-${parts.length}`)) return false;
+    return (await orUndefined(this.#context.storedCrc32(this.key), [])) === crc32;
+  }
+}
+
+/** The result; undefined if the store rejected with one of `codes`, `failed` with another. */
+async function orUndefined<T>(promise: Promise<T>, codes: readonly string[]): Promise<T | "failed" | undefined> {
+  try {
+    return await promise;
+  } catch (error) {
+    if (!(error instanceof StoreError)) throw error;
+    return codes.includes(error.code) ? undefined : "failed";
   }
 }
 
