@@ -63,13 +63,21 @@ export class TailFile {
   /** Exactly `length` bytes from `position`; rejects if the file ends before. */
   async read(position: number, length: number): Promise<Uint8Array> {
     const buffer = Buffer.allocUnsafeSlow(length);
-    let done = 0;
-    while (done < length) {
-      const { bytesRead } = await this.#file.read(buffer, done, length - done, position + done);
-      if (bytesRead === 0) throw new Error(`tail file ends at ${position + done}, ${length - done} bytes are missing`);
-      done += bytesRead;
-    }
+    await this.readInto(position, [buffer]);
     return buffer;
+  }
+
+  /** Fills `buffers` from `position` on; rejects if the file ends before. */
+  async readInto(position: number, buffers: readonly Uint8Array[]): Promise<void> {
+    let at = position;
+    for (const buffer of buffers) {
+      for (let done = 0; done < buffer.length; ) {
+        const { bytesRead } = await this.#file.read(buffer, done, buffer.length - done, at);
+        if (bytesRead === 0) throw new Error(`tail file ends at ${at}, ${buffer.length - done} bytes and more are missing`);
+        done += bytesRead;
+        at += bytesRead;
+      }
+    }
   }
 
   /** Cuts the file to `length` bytes. */

@@ -205,7 +205,9 @@ export class PartAssembler {
     const { store, key } = this.#options;
     if (!this.#queue.isBegun) {
       const options = { ...this.#options.properties(), ...condition };
-      return this.#current.load((chunks) => store.put(key, chunks, options), this.#cut.signal);
+      const result = await this.#current.load((chunks) => store.put(key, chunks, options), this.#cut.signal);
+      await this.#current.discard(true);
+      return result;
     }
     await this.storeAll();
     return (await this.#queue.upload()).complete(this.#queue.contiguous(), condition);
@@ -292,7 +294,7 @@ export class PartAssembler {
       }, signal);
       this.#unsent.delete(partNumber);
       if (last) this.#last = { partNumber, content };
-      else await content.discard();
+      else await content.discard(true);
       return part;
     });
   }
@@ -326,7 +328,7 @@ export class PartAssembler {
       const { offset, size } = part;
       await this.#queue.waitForSlot(size);
       this.#queue.start(async (upload) => {
-        const send = (bytes: Uint8Array): Promise<StoredPart> => upload.uploadPart({ partNumber, offset }, [bytes], signal);
+        const send = (chunks: readonly Uint8Array[]): Promise<StoredPart> => upload.uploadPart({ partNumber, offset }, chunks, signal);
         const stored = await this.#mirror.load(offset, size, send, signal);
         this.#dirty.delete(partNumber);
         return stored;

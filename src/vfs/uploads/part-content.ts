@@ -4,7 +4,7 @@
  * resumed one begins with. Accounts for every byte it holds. Knows nothing of part numbers and stores.
  */
 import type { TailFile, TailStore } from "../../state/tail-store.ts";
-import { ChunkList } from "./chunk-list.ts";
+import { ChunkList, slabLength, sliceChunks } from "./chunk-list.ts";
 import type { Clock } from "./clock.ts";
 import type { UploadMemory } from "./upload-memory.ts";
 
@@ -34,7 +34,7 @@ export interface ContentKeeper {
 /** See the head of this file. Calls must not overlap; whoever made it owes `discard` or `intoFile`. */
 export class PartContent {
   readonly #keeper: ContentKeeper;
-  readonly #list = new ChunkList();
+  readonly #list: ChunkList;
   #granted = 0;
   #file: TailFile | undefined;
   #fileLength: number;
@@ -42,6 +42,7 @@ export class PartContent {
   /** `file` with `fileLength` bytes is what the part begins with. */
   constructor(keeper: ContentKeeper, file?: TailFile, fileLength = 0) {
     this.#keeper = keeper;
+    this.#list = new ChunkList(keeper.memory.slabs);
     this.#file = file;
     this.#fileLength = fileLength;
   }
@@ -74,7 +75,7 @@ export class PartContent {
     if (this.#list.length > 0) {
       await (await this.#openFile()).write(this.#fileLength, this.#list.chunks);
       this.#fileLength += this.#list.length;
-      this.#list.truncate(0);
+      this.#list.recycle();
     }
     this.#keeper.memory.release(this.#granted);
     this.#granted = 0;
@@ -94,7 +95,7 @@ export class PartContent {
     const file = this.#file;
     const bytes = this.#fileLength;
     if (!file || bytes === 0) return use(this.#list.chunks);
-    return loadBytes(this.#keeper, bytes, async () => use([await file.read(0, bytes), ...this.#list.chunks]), stop);
+    return loadFile(this.#keeper, { file, position: 0, length: bytes }, (chunks) => use([...chunks, ...this.#list.chunks]), stop);
   }
 
   /** Writes over bytes of the part. */
@@ -136,9 +137,13 @@ export class PartContent {
     return { file: file.name, length };
   }
 
-  /** Forgets all bytes and gives back memory and disk; nothing happens after `intoFile`. */
-  async discard(): Promise<void> {
-    this.#list.truncate(0);
+  /**
+   * Forgets all bytes and gives back memory and disk; nothing happens after `intoFile`. `isUnread`: whoever was lent the
+   * bytes by `load` has done with them for sure, so that others may write where they were.
+   */
+  async discard(isUnread = false): Promise<void> {
+    if (isUnread) this.#list.recycle();
+    else this.#list.clear();
     this.#keeper.memory.release(this.#granted);
     this.#granted = 0;
     this.#fileLength = 0;
@@ -183,17 +188,29 @@ export class PartContent {
   }
 }
 
-/** Runs `work`, which brings `bytes` from a file into memory; they are counted until it is done. */
-export async function loadBytes<Result>(
+/** Lets `use` have a stretch of a file as chunks, which are in memory, and counted, until it is done. */
+export async function loadFile<Result>(
   { memory, clock }: ContentKeeper,
-  bytes: number,
-  work: () => Promise<Result>,
+  { file, position, length }: { readonly file: TailFile; readonly position: number; readonly length: number },
+  use: (chunks: readonly Uint8Array[]) => Promise<Result>,
   stop: AbortSignal,
 ): Promise<Result> {
-  if (await memory.takeWithin(bytes, patienceMs, clock, stop)) return work().finally(() => memory.release(bytes));
-  return memory.urgently(() => {
+  const work = async (): Promise<Result> => {
+    try {
+      const slabs = Array.from({ length: Math.ceil(length / slabLength) }, () => memory.slabs.take());
+      const chunks = sliceChunks(slabs, 0, length);
+      await file.readInto(position, chunks);
+      const result = await use(chunks);
+      memory.slabs.give(slabs);
+      return result;
+    } finally {
+      memory.release(length);
+    }
+  };
+  if (await memory.takeWithin(length, patienceMs, clock, stop)) return work();
+  return memory.urgently(async () => {
     stop.throwIfAborted();
-    memory.force(bytes);
-    return work().finally(() => memory.release(bytes));
+    memory.force(length);
+    return work();
   });
 }

@@ -4,8 +4,7 @@
  * length). Best effort: without room on disk there is no copy, and only going back is refused.
  */
 import type { TailFile } from "../../state/tail-store.ts";
-import type { ContentKeeper } from "./part-content.ts";
-import { loadBytes } from "./part-content.ts";
+import { type ContentKeeper, loadFile } from "./part-content.ts";
 
 /** Which parts are copied: all of them, or those at the head of the file, where headers are. */
 export type MirrorScope = "all" | "head";
@@ -61,9 +60,13 @@ export class PartMirror {
   }
 
   /** Lets `use` have bytes that are here, counted while it runs. */
-  async load<Result>(offset: number, length: number, use: (bytes: Uint8Array) => Promise<Result>, stop: AbortSignal): Promise<Result> {
-    const file = await this.#open();
-    return loadBytes(this.#keeper, length, async () => use(await file.read(offset, length)), stop);
+  async load<Result>(
+    offset: number,
+    length: number,
+    use: (chunks: readonly Uint8Array[]) => Promise<Result>,
+    stop: AbortSignal,
+  ): Promise<Result> {
+    return loadFile(this.#keeper, { file: await this.#open(), position: offset, length }, use, stop);
   }
 
   /** Parts from `partNumber` on are not part of the object any more. */

@@ -1,11 +1,12 @@
 /**
  * What all uploads of the process together may hold of the byte budget, and how much each should ask for. Uploads get
- * three eighths of the budget, so that many of them leave room for packets, replies and read-ahead. Nobody can wait for
+ * five sixteenths of the budget, so that many of them leave room for packets, replies and read-ahead. Nobody can wait for
  * ever: who waited too long goes through a file (see part-assembler.ts), and what must be in memory to leave a file
  * again takes its turn in a lane that may exceed the budget by one part.
  */
 import { ByteBudget } from "../../byte-budget.ts";
 import type { StoreLimits } from "../../objectstore/objectstore.ts";
+import { SlabPool } from "./chunk-list.ts";
 import type { Clock } from "./clock.ts";
 
 const MIB = 1024 * 1024;
@@ -21,6 +22,8 @@ const maxGrownPart = 128 * MIB;
 
 /** See the head of this file. One instance serves the whole process: `of`. */
 export class UploadMemory {
+  /** Where uploads keep what they copy. */
+  readonly slabs = new SlabPool();
   static readonly #byBudget = new WeakMap<ByteBudget, UploadMemory>();
   readonly #budget: ByteBudget;
   readonly #share: ByteBudget;
@@ -29,7 +32,7 @@ export class UploadMemory {
 
   private constructor(budget: ByteBudget) {
     this.#budget = budget;
-    this.#share = new ByteBudget(Math.max(MIB, Math.floor((budget.limit * 3) / 8)));
+    this.#share = new ByteBudget(Math.max(MIB, Math.floor((budget.limit * 5) / 16)));
   }
 
   /** The one instance that belongs to `budget`. */
@@ -39,11 +42,6 @@ export class UploadMemory {
     const made = new UploadMemory(budget);
     UploadMemory.#byBudget.set(budget, made);
     return made;
-  }
-
-  /** Bytes that uploads hold. */
-  get used(): number {
-    return this.#share.used;
   }
 
   /** True while less than half of the share is held and nobody waits: then small steps cost nobody anything. */
