@@ -154,7 +154,8 @@ export class DownloadListBuilder {
 
   /** A directory argument and, if its contents are sent, what is below it. */
   async #directory(root: string, name: string, path: string, attributes: Attributes, contents: boolean): Promise<void> {
-    const flags = EntryFlag.top | (contents ? EntryFlag.content : 0);
+    // `top` without `content` marks the implied parents of -R.
+    const flags = contents ? EntryFlag.top | EntryFlag.content : 0;
     if (!(await this.#add(root, name, path, attributes, flags))) return;
     if (!contents) return;
     const prefix = name === "." ? "" : `${name}/`;

@@ -54,9 +54,9 @@ export class FilePlanner {
     return this.#compare(position, path, existing);
   }
 
-  /** True if `--compare-dest` or `--copy-dest` names a place that has this directory: then it is not reported as new. */
+  /** True if an alternate place has this directory: then it is not reported as new. */
   async isKnownDirectory(position: number): Promise<boolean> {
-    return this.#alternates !== undefined && this.#alternates.kind !== "link" && (await this.#alternates.hasDirectory(position));
+    return this.#alternates !== undefined && (await this.#alternates.hasDirectory(position));
   }
 
   #skipped(position: number, why: string): Plan | undefined {
@@ -255,7 +255,7 @@ export class FilePlanner {
     const found = await alternates.find(position);
     if (!found) return this.#wholeFile(ItemFlag.isNew);
     if (found.level === "exists") {
-      const flags = alternates.kind !== "link" ? this.#differences(position, found.existing) : ItemFlag.isNew;
+      const flags = this.#differences(position, found.existing);
       const { size } = found.existing;
       if (this.#run.options.dryRun || !this.#blockSums.worthwhile(size, this.#upload.list.size(position))) return this.#wholeFile(flags);
       return this.#delta(flags, found.path, found.number);

@@ -7,7 +7,9 @@ import { existsSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { ModelFileSystem } from "../support/model-file-system.ts";
+import { ByteBudget } from "../../src/byte-budget.ts";
+import { createLogger } from "../../src/log.ts";
+import { createStoredFiles, MOUNT, type StoredFiles } from "../support/stored-files.ts";
 import { type ClientResult, RsyncTestServer, runRsync } from "./rsync-server.ts";
 import { describeFileSystem, describeLocal, putTree, TIME, type Tree, writeTree } from "./rsync-trees.ts";
 
@@ -136,16 +138,20 @@ const SPECIAL: readonly Case[] = [
 ];
 
 let server: RsyncTestServer;
+let files: StoredFiles;
+const budget = new ByteBudget(64 * 1024 * 1024);
 let work = "";
 let serial = 0;
 
 beforeAll(async () => {
   work = mkdtempSync(join(tmpdir(), "rsync-matrix-"));
-  server = new RsyncTestServer(new ModelFileSystem());
+  files = await createStoredFiles({ budget: new ByteBudget(64 * 1024 * 1024), log: createLogger({ level: "silent" }) });
+  server = new RsyncTestServer(files.fs, { budget });
   await server.start();
 });
 afterAll(async () => {
   await server.stop();
+  await files.close();
   rmSync(work, { recursive: true });
 });
 
@@ -165,33 +171,34 @@ function argumentsOf({ options, paths = ["S/", "T/"] }: Case, up: boolean, direc
   const place = (path: string): string => path.replace(/^S/, "src").replace(/^T/, "dst");
   const spelled = paths.map((path, index) => {
     const isTarget = index === paths.length - 1 && paths.length > 1;
-    return isTarget === up ? `host:${place(path)}` : place(path);
+    return isTarget === up ? `host:.${MOUNT}/${serial}/${place(path)}` : place(path);
   });
   return [...words(options).map((word) => word.replace("LIST", join(directory, "list"))), "-i", ...spelled];
 }
 
 async function ours(test: Case, up: boolean, times: boolean, extra: readonly string[]): Promise<Outcome> {
   const directory = join(work, `ours${serial}`);
-  const model = new ModelFileSystem();
-  server.fileSystem = model;
-  await putTree(model, up ? "/dst" : "/src", up ? TARGET : SOURCE);
-  await putTree(model, "/other", OTHER);
+  const root = `${MOUNT}/${serial}`;
+  await putTree(files.fs, `${root}/${up ? "dst" : "src"}`, up ? TARGET : SOURCE);
+  await putTree(files.fs, `${root}/other`, OTHER);
   writeTree(join(directory, up ? "src" : "dst"), up ? SOURCE : TARGET);
   writeFileSync(join(directory, "list"), "new.txt\ndir/sub\ndir/inner.txt\nno-such-file\n");
   const result = await runRsync(server.place, [...extra, ...argumentsOf(test, up, directory)], directory);
-  expect(model.openHandles).toBe(0);
+  expect(server.warnings.splice(0)).toEqual([]);
+  expect(budget.used).toBe(0);
   rmSync(join(directory, "list"));
-  return { result, remote: await describeFileSystem(model, "/", times), local: describeLocal(directory, times) };
+  return { result, remote: await describeFileSystem(files.fs, root, times), local: describeLocal(directory, times) };
 }
 
 async function theirs(test: Case, up: boolean, times: boolean, extra: readonly string[]): Promise<Outcome> {
   const directory = join(work, `theirs${serial}`);
-  const remote = join(work, `remote${serial}`);
+  const place = join(work, `remote${serial}`);
+  const remote = join(place, MOUNT, String(serial));
   writeTree(join(remote, up ? "dst" : "src"), up ? TARGET : SOURCE);
   writeTree(join(remote, "other"), OTHER);
   writeTree(join(directory, up ? "src" : "dst"), up ? SOURCE : TARGET);
   writeFileSync(join(directory, "list"), "new.txt\ndir/sub\ndir/inner.txt\nno-such-file\n");
-  const result = await runRsync(remote, [...extra, ...argumentsOf(test, up, directory)], directory);
+  const result = await runRsync(place, [...extra, ...argumentsOf(test, up, directory)], directory);
   rmSync(join(directory, "list"));
   return { result, remote: describeLocal(remote, times), local: describeLocal(directory, times) };
 }
@@ -223,8 +230,10 @@ async function compare(test: Case, up: boolean, extra: readonly string[]): Promi
     local: reference.local,
   });
   if (test.silent) return;
-  expect(comparable(mine.result.stdout)).toEqual(comparable(reference.result.stdout));
-  expect(comparable(mine.result.stderr)).toEqual(comparable(reference.result.stderr));
+  const output = ({ stdout, stderr }: ClientResult): unknown =>
+    // Warnings have no tag of their own at protocol 29: the real server uses one that this protocol does not have.
+    extra.includes("--protocol=29") ? comparable(stdout + stderr) : [comparable(stdout), comparable(stderr)];
+  expect(output(mine.result)).toEqual(output(reference.result));
 }
 
 const present = existsSync("/usr/bin/rsync");

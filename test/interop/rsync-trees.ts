@@ -5,7 +5,6 @@
 import { lstatSync, mkdirSync, readdirSync, readFileSync, utimesSync, writeFileSync, chmodSync, existsSync } from "node:fs";
 import { dirname, join } from "node:path";
 import type { FileSystem } from "../../src/vfs/file-system.ts";
-import type { ModelFileSystem } from "../support/model-file-system.ts";
 
 /** A file; a name ending in `/` is a directory. */
 export interface TreeFile {
@@ -40,14 +39,24 @@ function directoriesOf(root: string): string[] {
   return [...below.flatMap((entry) => directoriesOf(join(root, entry.name))), root];
 }
 
-/** Puts `tree` below `root` of the model. */
-export async function putTree(fileSystem: ModelFileSystem, root: string, tree: Tree): Promise<void> {
+async function makeDirectories(fileSystem: FileSystem, path: string): Promise<void> {
+  if (path === "") return;
+  await makeDirectories(fileSystem, path.slice(0, path.lastIndexOf("/")));
+  await fileSystem.mkdir(path).catch(() => undefined);
+}
+
+/** Puts `tree` below `root` of a file system. */
+export async function putTree(fileSystem: FileSystem, root: string, tree: Tree): Promise<void> {
+  await makeDirectories(fileSystem, root);
   for (const [name, file] of Object.entries(tree)) {
     const path = `${root}/${name}`;
-    if (name.endsWith("/")) {
-      fileSystem.put(`${path}.keep`, "");
-      await fileSystem.remove(`${path}.keep`);
-    } else fileSystem.put(path, bytesOf(file), { mtime: file.mtime ?? TIME, mode: file.mode ?? 0o644 });
+    await makeDirectories(fileSystem, path.slice(0, path.lastIndexOf("/")));
+    if (name.endsWith("/")) continue;
+    const attributes = { mtime: file.mtime ?? TIME, mode: file.mode ?? 0o644 };
+    const handle = await fileSystem.open(path, { write: true, create: true, truncate: true }, attributes);
+    await handle.setstat(attributes);
+    await handle.write(0, [bytesOf(file)]);
+    await handle.close();
   }
 }
 
