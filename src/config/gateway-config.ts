@@ -4,7 +4,7 @@
  */
 import type { AuthorizedKey } from "../auth/authorized-keys.ts";
 import type { ConfigLocation } from "../errors.ts";
-import type { ConfigValues, ConnectionValues, ListenAddress, RegionValues, SseValues, UserValues } from "./schema.ts";
+import type { ConfigValues, ConnectionValues, JobValues, ListenAddress, RegionValues, SseValues, UserValues } from "./schema.ts";
 import type { StorageLocation } from "./storage-location.ts";
 
 /** How a bucket is reached and how new objects are stored in it. Holds secrets: never log it whole. */
@@ -40,8 +40,31 @@ export interface UserConfig {
   /** Bytes per second. */
   readonly bandwidth: UserValues["bandwidth"];
   readonly shared: boolean;
+  /** How the user's storage is backed up; undefined: it is not. */
+  readonly backup: BackupSettings | undefined;
   readonly definedAt: ConfigLocation;
 }
+
+/** How one user's archives are made: see `jobs-schema.ts`. */
+export interface BackupSettings {
+  /** `auto`, `store`, or `xz:0` to `xz:9`. */
+  readonly compression: string;
+  readonly keep: number;
+  readonly fullEvery: number;
+  readonly thumbnails: boolean;
+  /** Bytes. */
+  readonly volumeSize: number | undefined;
+}
+
+/** Where archives go. */
+export interface BackupsConfig {
+  readonly storage: UserStorage;
+  /** Milliseconds that a replaced archive stays at least. */
+  readonly graceMs: number;
+}
+
+/** A scheduled job. */
+export type JobConfig = JobValues & { readonly name: string; readonly definedAt: ConfigLocation };
 
 /** The SSH server's part; paths absolute, sizes in bytes, times in milliseconds. */
 export interface ServerConfig extends Omit<ConfigValues["server"], "listen"> {
@@ -59,4 +82,6 @@ export interface GatewayConfig {
   readonly listing: ConfigValues["listing"];
   readonly regions: ReadonlyMap<string, RegionConfig>;
   readonly users: ReadonlyMap<string, UserConfig>;
+  readonly backups: BackupsConfig | undefined;
+  readonly jobs: ReadonlyMap<string, JobConfig>;
 }

@@ -9,6 +9,7 @@ export interface JsonSchema {
   readonly additionalProperties?: JsonSchema | boolean;
   readonly items?: JsonSchema;
   readonly anyOf?: readonly JsonSchema[];
+  readonly oneOf?: readonly JsonSchema[];
   readonly enum?: readonly unknown[];
 }
 
@@ -23,8 +24,13 @@ export function formatConfigJsonSchema(): string {
   return `${JSON.stringify(configJsonSchema(), null, 2)}\n`;
 }
 
+/** The schema itself and the forms it may take. */
+function formsOf(schema: JsonSchema): JsonSchema[] {
+  return [schema, ...(schema.anyOf ?? []), ...(schema.oneOf ?? [])];
+}
+
 function stepInto(schema: JsonSchema, step: PropertyKey): JsonSchema | undefined {
-  for (const candidate of [schema, ...(schema.anyOf ?? [])]) {
+  for (const candidate of formsOf(schema)) {
     if (typeof step === "number" && candidate.items) return candidate.items;
     const property = candidate.properties?.[String(step)];
     if (property) return property;
@@ -41,5 +47,5 @@ export function knownKeys(schema: JsonSchema, path: readonly PropertyKey[]): str
     current = stepInto(current, step);
   }
   if (!current) return [];
-  return [current, ...(current.anyOf ?? [])].flatMap((candidate) => Object.keys(candidate.properties ?? {}));
+  return [...new Set(formsOf(current).flatMap((candidate) => Object.keys(candidate.properties ?? {})))];
 }

@@ -5,74 +5,19 @@
 import { readFile } from "node:fs/promises";
 import { dirname, isAbsolute, resolve } from "node:path";
 import { type AuthorizedKey, parseAuthorizedKeys } from "../auth/authorized-keys.ts";
-import type { ConfigLocation } from "../errors.ts";
-import type { GatewayConfig, RegionConfig, S3Connection, UserConfig, UserStorage } from "./gateway-config.ts";
+import type { GatewayConfig, RegionConfig, UserConfig, UserStorage } from "./gateway-config.ts";
+import { checkConnection, connectionOf, type ResolveContext } from "./resolve-connection.ts";
+import { backupSettings, resolveBackups, resolveJobs } from "./resolve-jobs.ts";
 import { nearestName } from "./nearest-name.ts";
-import type { ConfigValues, ConnectionValues, RegionValues, UserValues } from "./schema.ts";
+import type { ConfigValues, UserValues } from "./schema.ts";
 import { formatStorageLocation, overlaps, parseStorageLocation } from "./storage-location.ts";
-import type { Problem } from "./yaml-source.ts";
 
 const MAX_KEY_FILE_BYTES = 1024 * 1024;
-
-/** What resolving needs to know of its surroundings. */
-export interface ResolveContext {
-  readonly file: string | undefined;
-  /** Folder that relative `hostKeys` and `state` count from. */
-  readonly workingDirectory: string;
-  /** Where the value at a path stands, in whichever file that is. */
-  readonly locate: (path: readonly PropertyKey[]) => ConfigLocation;
-  readonly report: (problem: Problem) => void;
-  /** Told of every key file before it is read and again with its text, so that it can be watched. */
-  readonly readsFile: (file: string, text?: string) => void;
-}
-
-const CONNECTION_KEYS = [
-  "awsRegion",
-  "endpoint",
-  "pathStyle",
-  "profile",
-  "accessKeyId",
-  "secretAccessKey",
-  "sessionToken",
-  "roleArn",
-  "externalId",
-  "stsEndpoint",
-  "expectedBucketOwner",
-] as const satisfies readonly (keyof ConnectionValues)[];
 
 /** Says why `name` cannot be a user's or region's name, or undefined. Names become path and key segments. */
 export function checkName(name: string): string | undefined {
   if (/^[A-Za-z0-9_][A-Za-z0-9._@+-]{0,63}$/.test(name) && name !== "__proto__") return undefined;
   return `"${name.slice(0, 80)}" cannot be a name: write 1 to 64 letters, digits, . _ @ + -, not beginning with . or -`;
-}
-
-function connectionOf(user: UserValues, region: RegionValues | undefined): S3Connection {
-  const merged: Record<string, unknown> = {};
-  for (const key of CONNECTION_KEYS) {
-    const value = user.s3?.[key] ?? region?.[key];
-    if (value !== undefined) merged[key] = value;
-  }
-  // One identity replaces another as a whole: a user's own access key must not be combined with the region's profile or role.
-  if (user.s3?.accessKeyId !== undefined || user.s3?.profile !== undefined) {
-    for (const key of ["accessKeyId", "secretAccessKey", "sessionToken", "profile", "roleArn", "externalId"] as const) {
-      if (user.s3[key] === undefined) delete merged[key];
-    }
-  }
-  const { storageClass = region?.storageClass, sse = region?.sse, acl = region?.acl } = user;
-  return Object.freeze({ ...(merged as ConnectionValues), storageClass, sse, acl });
-}
-
-function checkConnection(path: readonly PropertyKey[], connection: ConnectionValues, context: ResolveContext): void {
-  const complain = (key: string, message: string): void => context.report({ location: context.locate([...path, key]), message });
-  if ((connection.accessKeyId === undefined) !== (connection.secretAccessKey === undefined)) {
-    const [there, missing] = connection.accessKeyId === undefined ? ["secretAccessKey", "accessKeyId"] : ["accessKeyId", "secretAccessKey"];
-    complain(there, `${there}: write ${missing} beside it, or neither for the AWS default chain`);
-  }
-  if (connection.profile !== undefined && connection.accessKeyId !== undefined)
-    complain("profile", "profile: write either a profile or an access key");
-  if (connection.sessionToken !== undefined && connection.accessKeyId === undefined)
-    complain("sessionToken", "sessionToken: needs accessKeyId");
-  if (connection.externalId !== undefined && connection.roleArn === undefined) complain("externalId", "externalId: needs roleArn");
 }
 
 function resolveStorage(name: string, user: UserValues, values: ConfigValues, context: ResolveContext): UserStorage | undefined {
@@ -189,6 +134,7 @@ async function resolveUser(name: string, values: ConfigValues, context: ResolveC
     quota,
     bandwidth,
     shared,
+    backup: backupSettings(user, values),
     definedAt,
   });
 }
@@ -207,6 +153,8 @@ export async function resolveConfig(values: ConfigValues, context: ResolveContex
     if (user) users.set(name, user);
   }
   checkOverlaps([...users.values()], context);
+  const backups = resolveBackups(values, users, context);
+  const jobs = resolveJobs(values, context);
   const { admin, log, uploads, listing, server } = values;
   const paths = { hostKeys: absolute(server.hostKeys), state: absolute(server.state) };
   return Object.freeze({
@@ -218,5 +166,7 @@ export async function resolveConfig(values: ConfigValues, context: ResolveContex
     listing,
     regions,
     users,
+    backups,
+    jobs,
   });
 }

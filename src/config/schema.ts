@@ -3,37 +3,13 @@
  * the JSON Schema that editors use. Knows one value at a time; what has to fit together is checked in `resolve.ts`.
  */
 import { z } from "zod";
-import { parseDuration, parseSize } from "./quantities.ts";
-import { checkBucket, parseStorageLocation } from "./storage-location.ts";
+import { backups, jobs, userBackup } from "./jobs-schema.ts";
+import { parseSize } from "./quantities.ts";
+import { connection, connectionShape, count, duration, nonEmpty, size, storage } from "./schema-values.ts";
+import { checkBucket } from "./storage-location.ts";
 
-const SIZE_HINT = "write a size such as 256MiB, 1.5GB or a number of bytes";
-const DURATION_HINT = "write a duration such as 30s, 15m, 12h or 7d";
 const MIB = 1024 * 1024;
 const DAY_MS = 86_400_000;
-
-/** A number of bytes, as a number or with a unit. */
-function size(minimum: number): z.ZodType<number, number | string> {
-  return z.union([z.number(), z.string()], { error: SIZE_HINT }).transform((value, context) => {
-    const bytes = parseSize(String(value));
-    if (bytes === undefined || bytes < minimum) {
-      context.addIssue({ code: "custom", message: bytes === undefined ? SIZE_HINT : `must be at least ${minimum} bytes: ${SIZE_HINT}` });
-      return z.NEVER;
-    }
-    return bytes;
-  });
-}
-
-/** A duration in milliseconds; plain numbers are seconds. */
-function duration(minimumMs: number): z.ZodType<number, number | string> {
-  return z.union([z.number(), z.string()], { error: DURATION_HINT }).transform((value, context) => {
-    const milliseconds = parseDuration(String(value));
-    if (milliseconds === undefined || milliseconds < minimumMs) {
-      context.addIssue({ code: "custom", message: milliseconds === undefined ? DURATION_HINT : `is too short: ${DURATION_HINT}` });
-      return z.NEVER;
-    }
-    return milliseconds;
-  });
-}
 
 /** Bytes per second: as a size, optionally with `/s`. */
 function rate(): z.ZodType<number, number | string> {
@@ -46,10 +22,6 @@ function rate(): z.ZodType<number, number | string> {
     }
     return bytes;
   });
-}
-
-function count(minimum: number, maximum: number): z.ZodNumber {
-  return z.int({ error: "write a whole number" }).min(minimum).max(maximum);
 }
 
 /** A host and port; port 0 takes a free one. */
@@ -75,49 +47,6 @@ const listenAddress = z.string({ error: LISTEN_HINT }).transform((text, context)
   return z.NEVER;
 });
 
-/** A storage URI in any of its forms; parsed again where it is resolved. */
-const storage = z.string({ error: "write s3://bucket/path or file:///folder" }).superRefine((text, context) => {
-  const location = parseStorageLocation(text);
-  if (typeof location === "string") context.addIssue({ code: "custom", message: location });
-});
-
-const nonEmpty = z.string({ error: "write a text" }).min(1, { error: "must not be empty" });
-
-const connectionShape = {
-  awsRegion: z
-    .string({ error: "write a region's name, such as us-east-1" })
-    .regex(/^[a-z0-9-]{2,40}$/, { error: "write a region's name, such as us-east-1" })
-    .optional()
-    .describe("AWS region of the bucket. Default: what the AWS default chain finds."),
-  endpoint: z
-    .url({ protocol: /^https?$/, error: "write the store's address, such as https://s3.example.org" })
-    .optional()
-    .describe("Address of an S3-compatible store. Absent: AWS."),
-  pathStyle: z
-    .boolean({ error: "write true or false" })
-    .optional()
-    .describe("Bucket in the path instead of the host name; most stores other than AWS need true."),
-  profile: nonEmpty.optional().describe("Named profile of the AWS shared configuration files."),
-  accessKeyId: nonEmpty.optional().describe("Access key; better an environment reference than in clear. Absent: the AWS default chain."),
-  secretAccessKey: nonEmpty.optional().describe("Secret of the access key; better an environment reference than in clear. Never logged."),
-  sessionToken: nonEmpty.optional().describe("Session token of temporary credentials. Never logged."),
-  roleArn: z
-    .string({ error: "write the role's ARN" })
-    .regex(/^arn:[a-z-]+:iam::[0-9]{12}:role\/.+$/, { error: "write a role's ARN: arn:aws:iam::123456789012:role/name" })
-    .optional()
-    .describe("Role to assume for every request."),
-  externalId: nonEmpty.optional().describe("External id that the role's owner asks for."),
-  stsEndpoint: z
-    .url({ protocol: /^https?$/, error: "write the token service's address, such as https://sts.example.org" })
-    .optional()
-    .describe("Address of the token service for roleArn. Absent: AWS."),
-  expectedBucketOwner: z
-    .string({ error: 'write the 12-digit account number in quotes: "123456789012"' })
-    .regex(/^[0-9]{12}$/, { error: 'write the 12-digit account number in quotes: "123456789012"' })
-    .optional()
-    .describe("Account that must own the bucket; sent with every request."),
-};
-
 const sseAlgorithm = z.enum(["AES256", "aws:kms"]);
 const objectShape = {
   storageClass: z
@@ -135,8 +64,6 @@ const objectShape = {
     .optional()
     .describe("Canned ACL of new objects; only for buckets that still have ACLs on."),
 };
-
-const connection = z.strictObject(connectionShape);
 
 const region = z
   .strictObject({
@@ -184,6 +111,7 @@ const user = z
       .boolean({ error: "write true or false" })
       .default(false)
       .describe("The storage may overlap another user's who is shared too."),
+    backup: userBackup.optional().describe("How this user's backups differ from those of the others; false: none."),
     ...objectShape,
   })
   .describe("A customer: who may log in, and where the files lie.");
@@ -283,6 +211,8 @@ export const configSchema = z
     log,
     uploads,
     listing,
+    backups: backups.optional(),
+    jobs: jobs.default({}),
     include: z
       .array(nonEmpty)
       .default([])
@@ -303,5 +233,9 @@ export type RegionValues = z.output<typeof region>;
 export type UserValues = z.output<typeof user>;
 /** Connection keys of a region or a user. */
 export type ConnectionValues = z.output<typeof connection>;
+/** How backups are made. */
+export type BackupsValues = NonNullable<ConfigValues["backups"]>;
+/** One scheduled job. */
+export type JobValues = ConfigValues["jobs"][string];
 /** How new objects are stored. */
 export type SseValues = UserValues["sse"];
