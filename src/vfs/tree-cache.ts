@@ -64,16 +64,19 @@ export interface TreeCacheOptions {
 /** See the head of this file. Keys are full keys; keys of directories end with `/`. */
 export class TreeCache {
   readonly #now: () => number;
-  readonly #maxEntries: number;
-  readonly #files = new Map<string, FileRecord>();
-  readonly #directories = new Map<string, DirectoryRecord>();
+  readonly #files: Generations<FileRecord>;
+  readonly #directories: Generations<DirectoryRecord>;
   #tick = 0;
   /** Listings that began at or before this tick may have lost names to the bound: absence does not follow from them. */
   #evictedTick = 0;
 
   constructor({ now, maxEntries = 20_000 }: TreeCacheOptions) {
     this.#now = now;
-    this.#maxEntries = maxEntries;
+    const onDrop = (latestTick: number): void => {
+      this.#evictedTick = Math.max(this.#evictedTick, latestTick);
+    };
+    this.#files = new Generations(maxEntries, onDrop);
+    this.#directories = new Generations(maxEntries, onDrop);
   }
 
   /** To be called before a request whose answer will be learned. */
@@ -139,7 +142,6 @@ export class TreeCache {
     const known = this.#directories.get(directoryKey);
     if (known && known.tick > tick) return;
     if (known) {
-      this.#directories.delete(directoryKey);
       const kept = known.exists ? known.marker : undefined;
       Object.assign(known, { exists: true, marker: marker ?? kept, tick, atMs: this.#now() });
     }
@@ -153,7 +155,6 @@ export class TreeCache {
       sample: new Set(),
     };
     this.#directories.set(directoryKey, known ?? fresh);
-    this.#bound();
     this.#addToSample(directoryKey);
   }
 
@@ -175,8 +176,8 @@ export class TreeCache {
 
   /** Drops everything whose key begins with `prefix`. */
   forgetBelow(prefix: string): void {
-    for (const key of this.#files.keys()) if (key.startsWith(prefix)) this.#files.delete(key);
-    for (const [key, record] of this.#directories) {
+    for (const [key] of this.#files.entries()) if (key.startsWith(prefix)) this.#files.delete(key);
+    for (const [key, record] of this.#directories.entries()) {
       if (key.startsWith(prefix)) this.#directories.delete(key);
       else if (prefix.startsWith(key)) record.wholeAtMs = NEVER;
     }
@@ -195,9 +196,7 @@ export class TreeCache {
   }
 
   #setFile(key: string, record: FileRecord): void {
-    this.#files.delete(key);
     this.#files.set(key, record);
-    this.#bound();
   }
 
   #addToSample(key: string): void {
@@ -205,14 +204,58 @@ export class TreeCache {
     const parent = this.#directories.get(key.slice(0, cut));
     if (parent && parent.sample.size < MAX_SAMPLE) parent.sample.add(key);
   }
+}
 
-  #bound(): void {
-    for (const map of [this.#files, this.#directories]) {
-      if (map.size <= this.#maxEntries) continue;
-      const first: [string, FileRecord | DirectoryRecord] | undefined = map.entries().next().value;
-      if (!first) continue;
-      map.delete(first[0]);
-      this.#evictedTick = Math.max(this.#evictedTick, first[1].tick);
+/**
+ * A bounded map in two generations: when the younger is full, the older is dropped whole. (A `Map` whose oldest entries
+ * are deleted one by one gets slow: finding the first steps over all that were deleted.)
+ */
+class Generations<Entry extends { readonly tick: number }> {
+  readonly #half: number;
+  readonly #onDrop: (latestTick: number) => void;
+  #young = new Map<string, Entry>();
+  #old = new Map<string, Entry>();
+  #youngTick = 0;
+  #oldTick = 0;
+
+  constructor(maxEntries: number, onDrop: (latestTick: number) => void) {
+    this.#half = Math.ceil(maxEntries / 2);
+    this.#onDrop = onDrop;
+  }
+
+  get size(): number {
+    return this.#young.size + this.#old.size;
+  }
+
+  get(key: string): Entry | undefined {
+    return this.#young.get(key) ?? this.#old.get(key);
+  }
+
+  set(key: string, entry: Entry): void {
+    if (this.#young.size >= this.#half && !this.#young.has(key)) {
+      if (this.#old.size > 0) this.#onDrop(this.#oldTick);
+      this.#old = this.#young;
+      this.#oldTick = this.#youngTick;
+      this.#young = new Map();
+      this.#youngTick = 0;
     }
+    if (this.#old.size > 0) this.#old.delete(key);
+    this.#young.set(key, entry);
+    this.#youngTick = Math.max(this.#youngTick, entry.tick);
+  }
+
+  delete(key: string): void {
+    this.#young.delete(key);
+    this.#old.delete(key);
+  }
+
+  *entries(): Generator<[string, Entry]> {
+    yield* this.#old;
+    yield* this.#young;
+  }
+
+  clear(): void {
+    this.#young.clear();
+    this.#old.clear();
   }
 }

@@ -45,15 +45,16 @@ describe("TreeCache", () => {
   });
 
   it("follows no absence from a directory that lost names to the bound", () => {
-    const { cache } = make(3);
+    const { cache } = make(4);
     const tick = cache.tick();
     cache.learnDirectory("d/", false, tick);
     cache.learnFile("d/a", object("d/a"), tick);
     cache.learnWhole("d/", tick);
     expect(cache.lookup("d/b", 0, 0)).toEqual({ kind: "absent" });
-    for (const name of ["x", "y", "z"]) cache.learnFile(`e/${name}`, object(`e/${name}`), cache.tick());
+    for (const name of ["v", "w", "x", "y", "z"]) cache.learnFile(`e/${name}`, object(`e/${name}`), cache.tick());
     expect(cache.lookup("d/a", 0, 0)).toBeUndefined();
-    expect(cache.size).toBe(3);
+    expect(cache.lookup("d/b", 0, 0)).toBeUndefined();
+    expect(cache.size).toBeLessThanOrEqual(4);
   });
 
   it("remembers a miss for creating, not for stat", () => {
