@@ -4,8 +4,10 @@
  */
 import { S3Client } from "@aws-sdk/client-s3";
 import type { S3ClientConfig } from "@aws-sdk/client-s3";
-import { CALL, S3Transport } from "./s3-http.ts";
-import type { S3Call } from "./s3-http.ts";
+import { Readable } from "node:stream";
+import { text as readText } from "node:stream/consumers";
+import { ANSWER, CALL, S3Transport } from "./s3-http.ts";
+import type { S3Call, WireRequest, WireResponse } from "./s3-http.ts";
 import { DEFAULT_REGION } from "./s3-options.ts";
 import type { S3ConnectionOptions, StoreLog } from "./s3-options.ts";
 
@@ -125,12 +127,12 @@ function createClient(options: S3ConnectionOptions, log: StoreLog): S3Client {
     requestHandler: { handle: transport.handle.bind(transport), metadata: transport.metadata },
     logger: quietLogger(log),
   });
-  trimMiddlewares(client);
+  trimMiddlewares(client, transport);
   return client;
 }
 
 /** Removes what is not needed, replaces the SDK's retries by nothing, and carries our `S3Call` through to the transport. */
-function trimMiddlewares(client: S3Client): void {
+function trimMiddlewares(client: S3Client, transport: S3Transport): void {
   for (const name of NEEDLESS_MIDDLEWARES) client.middlewareStack.remove(name);
   client.middlewareStack.add((next) => next, { name: "retryMiddleware", step: "finalizeRequest", priority: "high", override: true });
   client.middlewareStack.add(
@@ -143,20 +145,37 @@ function trimMiddlewares(client: S3Client): void {
   );
   // After signing, which copies the request.
   client.middlewareStack.add(
-    (next) => (args) => {
+    (next) => async (args) => {
       const call = callOf(args.input);
-      if (call !== undefined && isRequest(args.request)) Object.assign(args.request, { [CALL]: call });
+      if (call === undefined || !isRequest(args.request)) return next(args);
+      Object.assign(args.request, { [CALL]: call });
+      if (call.parse === undefined) return next(args);
+      const { response } = await transport.handle(args.request);
+      const { output, unread } = await parseAnswer(response, call.parse);
+      if (output) return { response, output: Object.assign(output, { $metadata: { httpStatusCode: response.statusCode } }) };
+      Object.assign(args.request, { [ANSWER]: unread });
       return next(args);
     },
     { name: "callMiddleware", step: "finalizeRequest", priority: "low" },
   );
 }
 
+/** What `parse` makes of a successful answer; otherwise the answer as it can be read once more. */
+async function parseAnswer(
+  response: WireResponse,
+  parse: (text: string) => object | undefined,
+): Promise<{ output: object; unread?: never } | { output?: never; unread: WireResponse }> {
+  if (response.statusCode !== 200) return { unread: response };
+  const text = await readText(response.body);
+  const output = parse(text);
+  return output ? { output } : { unread: { ...response, body: Readable.from([Buffer.from(text)]) } };
+}
+
 function callOf(input: object): S3Call | undefined {
   return (input as { readonly [CALL]?: S3Call })[CALL];
 }
 
-function isRequest(request: unknown): request is { headers: Record<string, string> } {
+function isRequest(request: unknown): request is WireRequest & { headers: Record<string, string> } {
   return typeof request === "object" && request !== null && "headers" in request;
 }
 

@@ -8,6 +8,7 @@ import { compareKeys } from "../key-order.ts";
 import type { ListedObject, ListEntry, ListOptions, UnfinishedUpload } from "../objectstore.ts";
 import { checkPageSize, MAX_PAGE_SIZE } from "../request-checks.ts";
 import { withCall } from "./s3-client.ts";
+import { parseListing } from "./s3-list-xml.ts";
 import { MalformedAnswer } from "./s3-errors.ts";
 import type { S3Requests } from "./s3-requests.ts";
 
@@ -72,7 +73,7 @@ function listPage({ requests, bucket, prefix, options, pageSize, token, signal }
         EncodingType: "url",
         ...(token === undefined ? { StartAfter: options.after } : { ContinuationToken: token }),
       });
-      const page = await client.send(withCall(command, call));
+      const page = await client.send(withCall(command, { ...call, parse: parseListing }));
       // An error inside a 200 that the SDK did not see reads as an empty listing, and an empty listing would be believed.
       if (page.IsTruncated === undefined && page.Name === undefined) throw new MalformedAnswer("the listing has no head");
       if (page.IsTruncated === true && page.NextContinuationToken === undefined)
