@@ -6,6 +6,7 @@ import { S3Client } from "@aws-sdk/client-s3";
 import type { S3ClientConfig } from "@aws-sdk/client-s3";
 import { Readable } from "node:stream";
 import { text as readText } from "node:stream/consumers";
+import { AssumeRoleError, classifyFault } from "./s3-errors.ts";
 import { ANSWER, CALL, S3Transport } from "./s3-http.ts";
 import type { S3Call, WireRequest, WireResponse } from "./s3-http.ts";
 import { DEFAULT_REGION } from "./s3-options.ts";
@@ -195,7 +196,7 @@ async function assumedRole(options: S3ConnectionOptions, roleArn: string): Promi
   const { fromTemporaryCredentials } = await import("@aws-sdk/credential-providers");
   const { externalId, sessionPolicy, stsEndpoint, awsRegion, ...base } = options;
   const { roleArn: _, ...source } = base;
-  return fromTemporaryCredentials({
+  const provider = fromTemporaryCredentials({
     masterCredentials: credentialsFor({ awsRegion, ...source }),
     params: {
       RoleArn: roleArn,
@@ -206,6 +207,14 @@ async function assumedRole(options: S3ConnectionOptions, roleArn: string): Promi
     },
     clientConfig: { region: awsRegion ?? DEFAULT_REGION, ...(stsEndpoint === undefined ? {} : { endpoint: stsEndpoint }) },
   });
+  return async (identityProperties) => {
+    try {
+      return await provider(identityProperties);
+    } catch (error) {
+      if (classifyFault(error).retry !== "no") throw error;
+      throw new AssumeRoleError(`assuming ${roleArn}: ${error instanceof Error ? error.message : String(error)}`, { cause: error });
+    }
+  };
 }
 
 function baseProvider(profile: string | undefined): Promise<Credentials> {

@@ -32,6 +32,11 @@ export class MalformedAnswer extends Error {
   override readonly name = "MalformedAnswer";
 }
 
+/** The role of the connection may not be assumed. */
+export class AssumeRoleError extends Error {
+  override readonly name = "AssumeRoleError";
+}
+
 interface FaultRule {
   readonly code: StoreErrorCode;
   readonly retry?: Retry;
@@ -84,6 +89,7 @@ const RULES: Readonly<Record<string, FaultRule>> = {
   InvalidToken: EXPIRED,
   TokenRefreshRequired: EXPIRED,
   CredentialsProviderError: { code: "expired-credentials", retry: "soon", advice: CREDENTIALS },
+  AssumeRoleError: { code: "access-denied", advice: "Let the role's trust policy name the gateway's identity and `externalId`." },
   TokenProviderError: { code: "expired-credentials", advice: CREDENTIALS },
   RequestTimeTooSkewed: { code: "unavailable", retry: "soon", advice: "Set this machine's clock (NTP)." },
   RequestExpired: { code: "unavailable", retry: "soon", advice: "Set this machine's clock (NTP)." },
@@ -169,7 +175,8 @@ export function classifyFault(error: unknown): S3Fault {
 
 /** The `StoreError` for a classified failure; `what` names operation, bucket and key. */
 export function translateFault(fault: S3Fault, what: string, cause: unknown): StoreError {
-  const text = cause instanceof Error && cause.message !== "" && cause.message !== fault.name ? `: ${cause.message}` : "";
+  const message = cause instanceof Error && cause.message !== fault.name ? cause.message.trim().replace(/\.$/, "") : "";
+  const text = message === "" ? "" : `: ${message}`;
   const status = fault.status === undefined ? "" : ` (HTTP ${fault.status})`;
   const region = fault.region === undefined ? "" : ` The bucket is in ${fault.region}.`;
   const advice = fault.advice === "" ? "" : ` ${fault.advice}`;
