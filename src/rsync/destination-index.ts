@@ -3,7 +3,8 @@
  * directory whose contents are sent, a listing where many single files go to one directory, a stat for the rest when
  * it is asked for. Keeps numbers by position in the file list and the names that are not in the list. Knows no wire.
  */
-import type { Attributes, FileSystem } from "../vfs/file-system.ts";
+import { FsError } from "../errors.ts";
+import type { Attributes, FileSystem, WalkEntry } from "../vfs/file-system.ts";
 import { type Destination, destinationPath } from "./destination.ts";
 import { isMissing } from "./error-text.ts";
 import { EntryFlag, type FileList } from "./file-list.ts";
@@ -25,6 +26,31 @@ export type Existing = Pick<Attributes, "type" | "size" | "mtime" | "mode"> & {
 export interface Extraneous {
   readonly name: string;
   readonly isDirectory: boolean;
+}
+
+/** A recursive walk that has begun. */
+export type BegunWalk = AsyncIterable<readonly WalkEntry[]>;
+
+/**
+ * Begins to walk below `path`; undefined if that is no directory. Spares the stat that would tell, where everything
+ * below is wanted anyway.
+ */
+export async function beginWalk(fileSystem: FileSystem, path: string): Promise<BegunWalk | undefined> {
+  const iterator = fileSystem.walk(path)[Symbol.asyncIterator]();
+  let first: IteratorResult<readonly WalkEntry[]> | undefined;
+  try {
+    first = await iterator.next();
+  } catch (error) {
+    if (error instanceof FsError) return undefined;
+    throw error;
+  }
+  const next = (): Promise<IteratorResult<readonly WalkEntry[]>> => {
+    const result = first;
+    first = undefined;
+    return result ? Promise.resolve(result) : iterator.next();
+  };
+  const end = async (): Promise<IteratorResult<readonly WalkEntry[]>> => (await iterator.return?.()) ?? { done: true, value: undefined };
+  return { [Symbol.asyncIterator]: () => ({ next, return: end }) };
 }
 
 /** See the head of this file. */
@@ -59,14 +85,17 @@ export class DestinationIndex {
     return this.#run.fileSystem;
   }
 
-  /** Reads the listings. What fails here is asked for one by one later, and deletions are off. */
-  async fill(): Promise<void> {
+  /**
+   * Reads the listings. What fails here is asked for one by one later, and deletions are off. `begun`: the walk of the
+   * root of the transfer, if it began already.
+   */
+  async fill(begun?: BegunWalk): Promise<void> {
     if (this.#destination.isNew) {
       this.#known.fill(Known.missing);
       return;
     }
     if (this.#destination.single !== undefined) return;
-    for (const position of this.#contentRoots()) await this.#readRoot(position);
+    for (const position of this.#contentRoots()) await this.#readRoot(position, begun);
     for (const [directory, count] of this.#unknownByParent()) {
       if (count >= LIST_FROM) await this.#listDirectory(directory, false);
     }
@@ -97,7 +126,7 @@ export class DestinationIndex {
     return counts;
   }
 
-  async #readRoot(position: number): Promise<void> {
+  async #readRoot(position: number, begun: BegunWalk | undefined): Promise<void> {
     const name = this.#list.name(position);
     const path = destinationPath(this.#destination, name);
     if (path === undefined) return;
@@ -108,7 +137,7 @@ export class DestinationIndex {
     let found = false;
     const prefix = name === "." ? "" : `${name}/`;
     try {
-      for await (const batch of this.#fileSystem.walk(path)) {
+      for await (const batch of begun ?? this.#fileSystem.walk(path)) {
         for (const entry of batch) {
           found = true;
           this.#note(prefix + toWire(entry.path), entry.attributes, this.#collect, entry.etag !== undefined);

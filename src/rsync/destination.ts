@@ -51,11 +51,14 @@ async function makeDirectory(fileSystem: FileSystem, path: string, withParents: 
   return made + 1;
 }
 
-/** Settles where the entries of `list` go. `argument`: the destination as the client wrote it. Throws `RsyncExit`. */
-export async function resolveDestination(run: Run, list: FileList, argument: string): Promise<Destination> {
+/**
+ * Settles where the entries of `list` go. `argument`: the destination as the client wrote it; `isDirectory`: it is known
+ * to be one. Throws `RsyncExit`.
+ */
+export async function resolveDestination(run: Run, list: FileList, argument: string, isDirectory: boolean): Promise<Destination> {
   const path = absolutePath(argument);
   const wantsDirectory = /(^|\/)\.?$/.test(argument);
-  const type = await typeOf(run.fileSystem, path);
+  const type = isDirectory ? "directory" : await typeOf(run.fileSystem, path);
   if (type === "directory") return { root: path, single: undefined, isNew: false, madeParents: false };
   if (type === "other") {
     if (list.length > 1) fail("ERROR: destination must be a directory when copying more than 1 file");

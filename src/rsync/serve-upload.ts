@@ -6,14 +6,14 @@ import { AlternateBases } from "./alternate-bases.ts";
 import { Backups } from "./backups.ts";
 import { Deletion } from "./deletion.ts";
 import { resolveDestination } from "./destination.ts";
-import { DestinationIndex } from "./destination-index.ts";
+import { beginWalk, DestinationIndex } from "./destination-index.ts";
 import { FileIndexEncoder, NDX_DEL_STATS } from "./file-index.ts";
 import { receiveFileList } from "./file-list-receive.ts";
 import { sortFileList } from "./file-list-sort.ts";
 import { FilePlanner } from "./file-plan.ts";
 import { FilterList, parseRule, receiveFilterRules } from "./filter-rules.ts";
 import { Generator } from "./generator.ts";
-import { parentName, toWire } from "./names.ts";
+import { absolutePath, parentName, toWire } from "./names.ts";
 import { EntryFlag, type FileList } from "./file-list.ts";
 import { Receiver } from "./receiver.ts";
 import type { Run } from "./run.ts";
@@ -50,10 +50,12 @@ export async function serveUpload(run: Run): Promise<void> {
   if (options.relative) list.stripRoot();
   const byName = list.indexNames();
   if (options.pruneEmptyDirs) pruneEmptyDirectories(list, byName, new FilterList(rules, "receiver", ""));
-  const destination = await resolveDestination(run, list, options.paths[0]?.text || ".");
+  const argument = options.paths[0]?.text || ".";
+  const begun = sendsWholeRoot(run, list) ? await beginWalk(run.fileSystem, absolutePath(argument)) : undefined;
+  const destination = await resolveDestination(run, list, argument, begun !== undefined);
   const deletes = options.deleteTiming !== undefined && destination.single === undefined && list.length > 0;
   const index = new DestinationIndex(run, list, byName, destination, deletes);
-  await index.fill();
+  await index.fill(begun);
   const upload = new Upload(run, list, byName, destination, index);
   const backups = options.backup ? new Backups(run, destination) : undefined;
   if (options.backup && options.backupDir === undefined && !options.deleteExcluded) {
@@ -75,6 +77,11 @@ export async function serveUpload(run: Run): Promise<void> {
     await receiver.settled();
     tokens.close();
   }
+}
+
+/** True if everything below the destination will be compared. */
+function sendsWholeRoot({ options }: Run, list: FileList): boolean {
+  return options.recurse && list.length > 1 && list.name(0) === "." && list.has(0, EntryFlag.content);
 }
 
 /** `-m`: directories without a file somewhere below count as not sent, unless a rule names them (rsync flist.c `flist_sort_and_clean`). */

@@ -1,0 +1,141 @@
+/** rsync through OpenSSH against the gateway, on local disk and on S3. */
+import { existsSync, readFileSync, statSync, utimesSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, it } from "vitest";
+import { type Finished, run } from "../support/processes.ts";
+import { sha256 } from "../support/test-store.ts";
+import { expectFiles, expectStored, type Interop, onEachStore, REMOTE, STORED, writeTree } from "./on-stores.ts";
+import { sample, TREE } from "./samples.ts";
+
+const MIB = 1024 * 1024;
+
+function remoteShell({ gateway }: Interop): string {
+  const words = ["ssh", "-p", String(gateway.port), "-l", gateway.user, ...gateway.sshOptions];
+  return words.map((word) => (word.includes(" ") ? `'${word}'` : word)).join(" ");
+}
+
+onEachStore("rsync", ["rsync", "ssh"], { logLevel: "debug" }, (at) => {
+  const host = `127.0.0.1:${REMOTE}`;
+  const tryRsync = (...args: string[]): Promise<Finished> => run("rsync", ["-e", remoteShell(at()), ...args], { cwd: at().work });
+  const rsync = async (...args: string[]): Promise<string> => {
+    const { code, stdout, stderr } = await tryRsync(...args);
+    expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
+    return stdout;
+  };
+  const tree = (count: number): Record<string, string> =>
+    Object.fromEntries(Array.from({ length: count }, (_, index) => [`d${index % 3}/file ${index}.txt`, `content ${index}`]));
+
+  it.each([[], ["-z"], ["--protocol=29"], ["--protocol=30", "-z"], ["-s"]])("takes a tree up and down with %s", async (...options) => {
+    const { work, store } = at();
+    const name = `tree${options.join("")}`;
+    writeTree(join(work, "tree"), TREE);
+    await rsync("-a", ...options, "tree/", `${host}/${name}/`);
+    expectStored(store, `${STORED}/${name}`, TREE);
+    expect(await rsync("-ai", ...options, "tree/", `${host}/${name}/`)).toBe("");
+    await rsync("-a", ...options, `${host}/${name}/`, "back/");
+    expectFiles(join(work, "back"), TREE);
+    expect(statSync(join(work, "back/plain.txt")).mtimeMs).toBe(1_500_000_000_000);
+    expect((await rsync("-ai", ...options, `${host}/${name}/`, "back/")).split("\n").filter((line) => !line.startsWith(".d"))).toEqual([
+      "",
+    ]);
+  });
+
+  it("moves large files whole and by what differs", async () => {
+    const { work, store } = at();
+    const data = Buffer.from(sample(40 * MIB));
+    writeTree(work, { "large.bin": data });
+    await rsync("-a", "large.bin", `${host}/large.bin`);
+    expect(store.sha256(`${STORED}/large.bin`)).toBe(sha256(data));
+    data.fill(7, 20 * MIB + 123, 20 * MIB + 50_000);
+    writeFileSync(join(work, "large.bin"), data);
+    const up = await rsync("-a", "--stats", "large.bin", `${host}/large.bin`);
+    expect(literalBytes(up)).toBeLessThan(MIB);
+    expect(store.sha256(`${STORED}/large.bin`)).toBe(sha256(data));
+    writeFileSync(join(work, "large.bin"), Buffer.concat([data.subarray(0, 5 * MIB), Buffer.from("inserted"), data.subarray(5 * MIB)]));
+    const down = await rsync("-a", "--stats", `${host}/large.bin`, "large.bin");
+    expect(literalBytes(down)).toBeLessThan(MIB);
+    expect(sha256(readFileSync(join(work, "large.bin")))).toBe(sha256(data));
+  });
+
+  it("deletes what is gone, and nothing that a rule protects", async () => {
+    const { work, store } = at();
+    writeTree(join(work, "src"), { "a.txt": "a", "sub/b.txt": "b", "sub/keep.log": "k" });
+    await rsync("-a", "src/", `${host}/del/`);
+    writeTree(join(work, "less"), { "a.txt": "a" });
+    const output = await rsync("-ai", "--delete", "--exclude=*.log", "less/", `${host}/del/`);
+    expect(output).toContain("*deleting   sub/b.txt");
+    expectStored(store, `${STORED}/del`, { "a.txt": "a", "sub/keep.log": "k" });
+    await rsync("-a", "--delete", "less/", `${host}/del/`);
+    expectStored(store, `${STORED}/del`, { "a.txt": "a" });
+  });
+
+  it("continues an interrupted upload with --append, and publishes nothing before", async () => {
+    const { work, store } = at();
+    const data = sample(30 * MIB + 5);
+    writeTree(work, { "partial.bin": data });
+    const limited = await run("timeout", ["2", "rsync", "-e", remoteShell(at()), "--bwlimit=6000", "partial.bin", `${host}/partial.bin`], {
+      cwd: work,
+    });
+    expect(limited.code).not.toBe(0);
+    expect(store.names().filter((name) => name.endsWith("partial.bin"))).toEqual([]);
+    const statistics = await rsync("-a", "--append", "--stats", "partial.bin", `${host}/partial.bin`);
+    expect(store.sha256(`${STORED}/partial.bin`)).toBe(sha256(data));
+    expect(literalBytes(statistics)).toBeLessThan(data.length);
+    expect(literalBytes(statistics)).toBeGreaterThan(0);
+  });
+
+  it("sends an interrupted upload again without --append", async () => {
+    const { work, store } = at();
+    const data = sample(30 * MIB + 5);
+    writeTree(work, { "again.bin": data });
+    await run("timeout", ["2", "rsync", "-t", "-e", remoteShell(at()), "--bwlimit=6000", "again.bin", `${host}/again.bin`], { cwd: work });
+    await rsync("-aP", "again.bin", `${host}/again.bin`);
+    expect(store.sha256(`${STORED}/again.bin`)).toBe(sha256(data));
+    expect(await rsync("-ai", "again.bin", `${host}/again.bin`)).toBe("");
+  });
+
+  it("runs nothing and leaves the home for nothing", async () => {
+    const { work } = at();
+    writeTree(work, { "x.txt": "x" });
+    const marker = join(work, "executed");
+    for (const place of [
+      `127.0.0.1:${REMOTE}/$(touch ${marker})`,
+      `127.0.0.1:${REMOTE}/;touch ${marker}`,
+      `127.0.0.1:${REMOTE}/|touch ${marker}`,
+    ]) {
+      await tryRsync("--old-args", "x.txt", place);
+      expect(existsSync(marker)).toBe(false);
+    }
+    const outside = await tryRsync("x.txt", "127.0.0.1:../../../etc/passwd");
+    expect(outside.code).not.toBe(0);
+  });
+
+  it("says what it does not keep", async () => {
+    const { work } = at();
+    writeTree(join(work, "acl"), { "x.txt": "x" });
+    const refused = await tryRsync("-aA", "acl/", `${host}/acl/`);
+    expect(refused.code).toBe(4);
+    expect(refused.stderr).toContain("ACLs are not supported");
+  });
+
+  describe("requests to S3", () => {
+    it("lists an unchanged tree and does nothing else", async ({ skip }) => {
+      const { work, s3 } = at();
+      if (!s3) return skip();
+      writeTree(join(work, "many"), tree(1200));
+      await rsync("-a", "many/", `${host}/many/`);
+      s3.requests.clear();
+      expect(await rsync("-ai", "many/", `${host}/many/`)).toBe("");
+      expect(s3.requests.counts()).toEqual({ ListObjectsV2: 2 });
+      writeTree(join(work, "many"), { "d1/one more.txt": "more" });
+      utimesSync(join(work, "many/d1"), 1_500_000_000, 1_500_000_000);
+      s3.requests.clear();
+      await rsync("-a", "many/", `${host}/many/`);
+      expect(s3.requests.counts()).toEqual({ ListObjectsV2: 2, PutObject: 1 });
+    });
+  });
+});
+
+function literalBytes(statistics: string): number {
+  return Number((/Literal data: ([\d,]+)/.exec(statistics)?.[1] ?? "").replaceAll(",", ""));
+}
