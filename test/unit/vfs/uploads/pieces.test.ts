@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { ByteBudget } from "../../../../src/byte-budget.ts";
-import { createMemoryStore } from "../../../../src/objectstore/store-limits.ts";
+import { createMemoryStore } from "../../../../src/objectstore/memory-store.ts";
 import { ChunkList, SlabPool } from "../../../../src/vfs/uploads/chunk-list.ts";
 import { Extents } from "../../../../src/vfs/uploads/extents.ts";
 import { ReorderBuffer, reorderWindow } from "../../../../src/vfs/uploads/reorder-buffer.ts";
