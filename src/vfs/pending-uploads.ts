@@ -66,7 +66,10 @@ export interface PendingUploads {
   open(request: WriteRequest): Promise<FileHandle>;
   /** Applies times and mode to an unpublished upload. False if there is none under `key`. */
   setAttributes(key: string, change: AttributeChange): Promise<boolean>;
-  /** Discards an unpublished upload that is not open in this session. False if there is none under `key`. */
+  /**
+   * Discards an unpublished upload; one that is open in this session goes on, but its CLOSE publishes nothing. False if
+   * there is none under `key`.
+   */
   discard(key: string): Promise<boolean>;
   /**
    * Renames an unpublished upload to `to`: a parked one is published if `to` is its final name (or published and then

@@ -13,6 +13,9 @@ const KIB = 1024;
 /** What memory is asked for at a time while there is plenty. */
 const plentifulStep = 1024 * KIB;
 
+/** Nobody takes more than this at a time, lest it waits until nobody else holds anything. */
+const largestStep = 8 * 1024 * KIB;
+
 /** A part that has more than this asks for all the rest at once when memory is short, so that it surely gets done. */
 const smallHolding = 256 * KIB;
 
@@ -179,7 +182,7 @@ export class PartContent {
     const spare = this.#granted - this.#list.length;
     const needed = bytes - spare;
     if (this.#keeper.memory.plentiful) return Math.max(needed, Math.min(plentifulStep, room - spare));
-    return this.#list.length >= smallHolding ? Math.max(needed, room - spare) : needed;
+    return this.#list.length >= smallHolding ? Math.max(needed, Math.min(largestStep, room - spare)) : needed;
   }
 
   async #openFile(): Promise<TailFile> {

@@ -10,6 +10,9 @@ import { UploadLife, type UploadState } from "./upload-life.ts";
 import { UploadRecord } from "./upload-record.ts";
 import type { UploadVolume } from "./upload-volume.ts";
 
+/** Uploads of dead processes that the store is asked about at once. */
+const recoveredAtOnce = 16;
+
 /** See the head of this file. */
 export class RestingUploads {
   readonly #volume: UploadVolume;
@@ -39,7 +42,9 @@ export class RestingUploads {
     const { table } = this.#volume;
     const rows = table.find(name).filter((row) => row.user === user && row.processId !== table.processId && table.isOpen(row));
     const row = newest(rows);
-    return row && { ...row, length: table.parts(row.id).reduce((sum, part) => sum + part.size, 0) };
+    if (!row) return undefined;
+    const parts = usableParts(table.parts(row.id), this.#volume.store.limits.minPartSize, undefined);
+    return { ...row, length: parts.reduce((sum, part) => sum + part.size, 0) };
   }
 
   /** Takes an upload out of the hands of another process; it finds out when it next looks at the table. */
@@ -88,13 +93,13 @@ export class RestingUploads {
 
   async #resting(rows: readonly UploadRow[], user: string): Promise<UploadRow[]> {
     const { table } = this.#volume;
-    const resting: UploadRow[] = [];
-    for (const row of rows) {
-      if (row.user !== user || table.isOpen(row)) continue;
-      const now = row.state === "open" ? await this.#recover(row) : row;
-      if (now && !isAbandoned(now)) resting.push(now);
+    const resting = rows.filter((row) => row.user === user && row.state !== "open");
+    const orphans = rows.filter((row) => row.user === user && row.state === "open" && !table.isOpen(row));
+    for (let first = 0; first < orphans.length; first += recoveredAtOnce) {
+      const recovered = await Promise.all(orphans.slice(first, first + recoveredAtOnce).map((row) => this.#recover(row)));
+      for (const row of recovered) if (row) resting.push(row);
     }
-    return resting;
+    return resting.filter((row) => !isAbandoned(row));
   }
 
   /** A process died with this upload: the store says what it has. */

@@ -17,7 +17,10 @@ const preferredInFlight = 4;
 /** After so many parts the size of parts doubles. */
 const partsPerSize = 1_000;
 
-/** Parts never grow beyond this, since a part is held in memory while it is sent; more only for an announced size. */
+/**
+ * Parts never grow beyond this, since a part is held in memory while it is sent. With S3's 10,000 parts the largest
+ * upload is some 870 GiB, or 1.2 TiB if its size was announced.
+ */
 const maxGrownPart = 128 * MIB;
 
 /** See the head of this file. One instance serves the whole process: `of`. */
@@ -139,7 +142,7 @@ export class UploadMemory {
     const first = Math.max(limits.minPartSize, Math.min(limits.preferredPartSize, fair));
     const grown = Math.min(first * 2 ** Math.floor((partNumber - 1) / partsPerSize), Math.max(first, maxGrownPart));
     const needed = Math.ceil(announced / Math.max(1, limits.maxParts - 100));
-    return Math.min(limits.maxPartSize, Math.max(grown, needed));
+    return Math.min(limits.maxPartSize, Math.max(grown, Math.min(needed, maxGrownPart)));
   }
 
   async #takeBoth(bytes: number, signal: AbortSignal): Promise<void> {

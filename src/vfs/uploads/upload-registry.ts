@@ -129,12 +129,14 @@ export class UploadRegistry {
 
   /** Uploads open in this process under `name`, the latest last. */
   live(user: string, name: string): LiveUpload[] {
-    return [...this.#live].filter((upload) => upload.user === user && upload.name === name);
+    return this.liveBelow(user, name).filter((upload) => upload.name === name);
   }
 
   /** All uploads of `user` open in this process. */
   liveBelow(user: string, prefix: string): LiveUpload[] {
-    return [...this.#live].filter((upload) => upload.user === user && upload.name.startsWith(prefix));
+    const isMeant = ({ handle, ...upload }: LiveUpload): boolean =>
+      upload.user === user && upload.name.startsWith(prefix) && !handle.isUnlinked;
+    return [...this.#live].filter(isMeant);
   }
 
   /** Waits for uploads of `name` that are being closed in this session. */

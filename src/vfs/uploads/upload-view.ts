@@ -82,7 +82,14 @@ export class UploadView implements PendingUploads {
 
   async discard(key: string): Promise<boolean> {
     const { user, session } = this.#owner;
-    for (const { handle, ...live } of this.#registry.live(user, key)) if (live.session !== session) await handle.takeOver();
+    let isUnlinked = false;
+    for (const { handle, ...live } of this.#registry.live(user, key)) {
+      if (live.session !== session) await handle.takeOver();
+      if (live.session === session && handle.isLive && handle.hidesPublished) {
+        handle.unlink();
+        isUnlinked = true;
+      }
+    }
     await this.#registry.settle(user, key);
     const { resting, foreign, volume } = this.#registry;
     try {
@@ -93,7 +100,7 @@ export class UploadView implements PendingUploads {
         return true;
       }
       const unknown = await foreign.find(key);
-      if (!unknown) return false;
+      if (!unknown) return isUnlinked;
       await volume.store.openUpload(key, unknown.uploadId).abort();
       foreign.forget(key);
       return true;

@@ -52,6 +52,8 @@ export class WriteHandle implements FileHandle {
   #queue: Promise<unknown> = Promise.resolve();
   #ending: Promise<void> | undefined;
   #isAborted = false;
+  #isUnlinked = false;
+  #isCounted = false;
   #fault: FsError | undefined;
   #lastUsedMs: number;
 
@@ -61,7 +63,6 @@ export class WriteHandle implements FileHandle {
     this.#options = options;
     this.#initial = { ...(mtime !== undefined && { mtime }), ...(mode !== undefined && { mode: mode & 0o7777 & ~umask }) };
     this.#lastUsedMs = volume.clock.now();
-    volume.memory.enter();
     this.#content = new UploadContent({ ...options, properties: (base) => this.#tell(base) });
   }
 
@@ -89,6 +90,11 @@ export class WriteHandle implements FileHandle {
   /** The published version it continues. */
   get base(): ObjectInfo | undefined {
     return this.#content.base;
+  }
+
+  /** True if the file was removed while it is open. */
+  get isUnlinked(): boolean {
+    return this.#isUnlinked;
   }
 
   /** True until it is closed, aborted or taken over. */
@@ -167,6 +173,11 @@ export class WriteHandle implements FileHandle {
     return this.abort(new FsError("stale", `${this.#path}: the upload was continued in another session`));
   }
 
+  /** The file was removed while it is open: CLOSE will leave nothing behind. */
+  unlink(): void {
+    this.#isUnlinked = true;
+  }
+
   /** Gives memory back if nothing came in for `idleMs`. */
   async relieve(idleMs: number): Promise<void> {
     const isIdle = (): boolean => this.isLive && this.#options.volume.clock.now() - this.#lastUsedMs >= idleMs;
@@ -215,6 +226,8 @@ export class WriteHandle implements FileHandle {
   }
 
   #write(offset: number, chunks: readonly Uint8Array[]): Promise<void> {
+    if (!this.#isCounted) this.#options.volume.memory.enter();
+    this.#isCounted = true;
     return this.#guard(() => this.#content.write(offset, chunks));
   }
 
@@ -222,12 +235,16 @@ export class WriteHandle implements FileHandle {
     this.#life.become("closing");
     try {
       if (this.#fault) throw this.#fault;
+      if (this.#isUnlinked) {
+        this.#life.become("discarded");
+        return await this.#content.discard();
+      }
       const ready = await this.#content.finish();
       if (ready) await (this.#options.parks ? this.#park(ready) : this.#publish(ready));
       else await this.#changeTimesOnly();
     } catch (error) {
       this.#fault = toFsError(error, this.#path);
-      await this.#keep(this.#fault);
+      if (this.#life.state === "closing") await this.#keep(this.#fault);
       throw this.#fault;
     } finally {
       await this.#ended();
@@ -291,7 +308,7 @@ export class WriteHandle implements FileHandle {
         this.#life.become("discarded");
         return await this.#content.letGo();
       }
-      const remains = await this.#content.keep();
+      const remains = this.#isUnlinked ? await this.#content.discard() : await this.#content.keep();
       if (remains) {
         await this.#content.record?.rest("dropped", remains, { ...this.#initial, ...this.#times });
         log.info({ path: this.#path, bytes: remains.length, cause: cause.message }, "upload kept for resume");
@@ -304,7 +321,7 @@ export class WriteHandle implements FileHandle {
   }
 
   async #ended(): Promise<void> {
-    this.#options.volume.memory.leave();
+    if (this.#isCounted) this.#options.volume.memory.leave();
     await this.#options.onEnd(this, this.#life.state);
   }
 

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { FileHandle } from "../../../../src/vfs/file-system.ts";
-import { Fixture, KIB, pattern, same, writeAll } from "./upload-fixture.ts";
+import { Fixture, KIB, pattern, same, storeDown, writeAll } from "./upload-fixture.ts";
 
 const temporary = "a/photo.jpg.filepart";
 const final = "a/photo.jpg";
@@ -120,4 +120,28 @@ describe("an interrupted upload under a temporary name", () => {
     expect(same(await fixture.read(final), bytes)).toBe(true);
     expect(await fixture.unfinished()).toEqual([]);
   });
+});
+
+describe("a store that fails while a parked upload is renamed", () => {
+  for (const to of [final, "b/other.jpg"]) {
+    it(`leaves it to be renamed again, or publishes it whole: ${to}`, async () => {
+      const bytes = pattern(300 * KIB);
+      for (let failing = 0; failing < 5; failing += 1) {
+        await park(bytes);
+        await fixture.view("two").setAttributes(temporary, { mtime: 1000 + failing });
+        let seen = 0;
+        fixture.watched.onRequest = () => {
+          if (seen++ === failing) throw storeDown();
+        };
+        const renamed = await rename(to).catch(() => false);
+        fixture.watched.onRequest = () => undefined;
+        if (!renamed && (await fixture.view("two").find(temporary))) await rename(to);
+        const found = (await fixture.read(to)) ?? (await fixture.read(final));
+        expect(same(found, bytes)).toBe(true);
+        await fixture.inner.delete([final, "b/other.jpg"]);
+      }
+      await fixture.registry.sweep();
+      expect(await fixture.unfinished()).toEqual([]);
+    });
+  }
 });

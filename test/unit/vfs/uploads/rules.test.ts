@@ -175,6 +175,17 @@ describe("a handle", () => {
     await closing;
   });
 
+  it("whose file is removed meanwhile publishes nothing", async () => {
+    const handle = await fixture.open();
+    await writeAll(handle, pattern(300 * KIB));
+    expect(await fixture.view("one").discard(key)).toBe(true);
+    expect(await fixture.view("one").find(key)).toBeUndefined();
+    await writeAll(handle, pattern(10), 300 * KIB);
+    await handle.close();
+    expect(await fixture.read()).toBeUndefined();
+    expect(await fixture.unfinished()).toEqual([]);
+  });
+
   it("takes no call after its end", async () => {
     const handle = await fixture.open();
     await handle.close();
