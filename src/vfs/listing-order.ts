@@ -6,7 +6,7 @@ import { compareKeys } from "../objectstore/key-order.ts";
 import type { SeenObject } from "./tree-cache.ts";
 
 /** Files remembered of all listings of a volume together. */
-const MAX_FILES = 50_000;
+const MAX_FILES = 20_000;
 
 /** The files of one listing, in key order, ascending. */
 export type FileOrder = readonly SeenObject[];
@@ -47,6 +47,12 @@ export class ListingOrders {
       if (order && index >= 0) return { order, index };
       if (cut === 0) return undefined;
     }
+  }
+
+  /** Forgets all listings. */
+  clear(): void {
+    this.#orders.clear();
+    this.#files = 0;
   }
 
   #drop(prefix: string): void {

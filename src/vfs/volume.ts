@@ -64,6 +64,8 @@ export interface VolumeOptions {
 export const MAX_KEY_BYTES = 1024;
 /** HEADs and LISTs of one volume's listings at once. */
 const METADATA_LANES = 32;
+/** What was seen of a volume that nobody uses any more is forgotten after this time. */
+const IDLE_FORGET_MS = 120_000;
 /** Oddities remembered so that each is logged once. */
 const MAX_REPORTED = 1_000;
 
@@ -89,6 +91,8 @@ export class Volume {
   readonly lanes = new Lanes(METADATA_LANES);
   readonly #reported = new Set<string>();
   #foreignChanges: number | undefined;
+  #lastUsedMs = 0;
+  #cancelIdleCheck: (() => void) | undefined;
 
   constructor(options: VolumeOptions) {
     if (options.prefix !== "" && !options.prefix.endsWith("/")) throw new RangeError(`prefix ${options.prefix} does not end with /`);
@@ -145,6 +149,18 @@ export class Volume {
     const changes = this.metadata.foreignChanges(this.id);
     if (this.#foreignChanges !== undefined && this.#foreignChanges !== changes) this.tree.clear();
     this.#foreignChanges = changes;
+    this.#lastUsedMs = this.clock.now();
+    this.#forgetWhenIdle();
+  }
+
+  /** Many customers come and go: what was seen of their files is not kept for long. */
+  #forgetWhenIdle(): void {
+    this.#cancelIdleCheck ??= this.clock.after(IDLE_FORGET_MS, () => {
+      this.#cancelIdleCheck = undefined;
+      if (this.clock.now() - this.#lastUsedMs < IDLE_FORGET_MS) return this.#forgetWhenIdle();
+      this.tree.clear();
+      this.orders.clear();
+    });
   }
 
   /** Times and mode of that version, if they are known without asking. */
