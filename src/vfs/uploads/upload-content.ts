@@ -161,7 +161,7 @@ export class UploadContent {
   /** Everything received so far survives the end of the process. */
   async sync(): Promise<void> {
     if (!this.#stream || this.#stream.length === 0) return;
-    const { tail, length } = await this.#stream.assembler.sync();
+    const { length, tail } = await this.#stream.assembler.sync();
     await this.#record?.synced(length, tail);
   }
 
@@ -187,8 +187,7 @@ export class UploadContent {
       }
       await this.#begin(opening);
     }
-    if (this.#spool) return this.#finishSpool(this.#spool);
-    return this.#stream ? this.#finishStream(this.#stream) : undefined;
+    return this.#spool ? this.#finishSpool(this.#spool) : this.#stream && this.#finishStream(this.#stream);
   }
 
   /** The upload is given up: what is left of it for its owner to go on with. Undefined: nothing, all is cleaned up. */
@@ -379,8 +378,7 @@ export class UploadContent {
 
   #ready(assembler: PartAssembler): ReadyContent {
     const { request } = this.#options;
-    const baseEtag = this.#base?.etag ?? this.#resumedBase;
-    const condition = conditionOf({ exclusive: request.flags.exclusive === true, baseEtag });
+    const condition = conditionOf({ exclusive: request.flags.exclusive === true, baseEtag: this.#base?.etag ?? this.#resumedBase });
     // What is written from the beginning is a new file to its reader, even if some of the old one stays behind it.
     return { assembler, condition, base: this.#overwrites ? undefined : this.#base, size: assembler.length };
   }
@@ -391,7 +389,6 @@ export class UploadContent {
     const tail = await spool.intoFile();
     await spool.discard();
     if (!tail) return undefined;
-    this.#poured = undefined;
     this.#record = undefined;
     this.#assemble();
     return { uploadId: undefined, parts: [], tail: { ...tail, start: 0 }, length: tail.length };

@@ -293,7 +293,7 @@ export class WriteHandle implements FileHandle {
       this.#fault ??= cause instanceof FsError ? cause : new FsError("io", `${this.#path}: the upload was interrupted`, { cause });
       this.#content.interrupt(this.#fault);
       this.#ending = this.#enqueue(async () => {
-        await this.#keep(cause);
+        await this.#keep(this.#fault ?? cause);
         await this.#ended();
       });
     }
@@ -308,7 +308,9 @@ export class WriteHandle implements FileHandle {
         this.#life.become("discarded");
         return await this.#content.letGo();
       }
-      const remains = this.#isUnlinked ? await this.#content.discard() : await this.#content.keep();
+      // The store has forgotten the upload, or completed it for another node: nothing can be continued.
+      const isOver = this.#isUnlinked || (cause.cause instanceof StoreError && cause.cause.code === "no-such-upload");
+      const remains = isOver ? await this.#content.discard() : await this.#content.keep();
       if (remains) {
         await this.#content.record?.rest("dropped", remains, { ...this.#initial, ...this.#times });
         log.info({ path: this.#path, bytes: remains.length, cause: cause.message }, "upload kept for resume");

@@ -186,6 +186,47 @@ describe("an interrupted append", () => {
   });
 });
 
+describe("an upload that the store has forgotten", () => {
+  it("is told as such, and the next one begins anew", async () => {
+    const bytes = pattern(700 * KIB);
+    await drop(bytes.subarray(0, 300 * KIB));
+    for await (const { key, uploadId } of fixture.inner.listUploads("")) await fixture.inner.openUpload(key, uploadId).abort();
+    const handle = await fixture.open({ flags: resumeFlags }, fixture.view("two"));
+    const sent = writeAll(handle, bytes.subarray(300 * KIB), 300 * KIB).then(() => handle.close());
+    await expect(sent).rejects.toMatchObject({ code: "stale", message: expect.stringContaining("send the file again") });
+    await handle.close().catch(() => undefined);
+    expect(await fixture.view("two").find(key)).toBeUndefined();
+    expect(fixture.registry.volume.table.list("")).toEqual([]);
+  });
+});
+
+describe("two nodes on one store", () => {
+  it("each upload whole; an upload resumed on the other node is lost to the first", async () => {
+    const other = await Fixture.create({ store: fixture.inner });
+    const bytes = pattern(700 * KIB);
+    const stale = await fixture.open();
+    await writeAll(stale, bytes.subarray(0, 600 * KIB));
+    await fixture.registry.volume.table.flushed();
+    const view = other.view("two");
+    expect(await view.findElsewhere(key)).toMatchObject({ state: "dropped", attributes: { size: 512 * KIB } });
+    const handle = await other.open({ flags: resumeFlags }, view);
+    await writeAll(handle, bytes.subarray(512 * KIB), 512 * KIB);
+    await handle.close();
+    await expect(stale.close()).rejects.toMatchObject({ code: "stale" });
+    expect(same(await fixture.read(), bytes)).toBe(true);
+    expect(fixture.registry.volume.table.list("")).toEqual([]);
+    const first = await fixture.open();
+    const second = await other.open();
+    await writeAll(first, pattern(300 * KIB, 1));
+    await writeAll(second, pattern(400 * KIB, 2));
+    await first.close();
+    await second.close();
+    expect(same(await fixture.read(), pattern(400 * KIB, 2))).toBe(true);
+    expect(await fixture.unfinished()).toEqual([]);
+    await other.close();
+  });
+});
+
 describe("two sessions", () => {
   it("that upload one name: both are whole, the last CLOSE wins", async () => {
     const first = await fixture.open({}, fixture.view("one"));
