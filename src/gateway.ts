@@ -7,6 +7,7 @@ import { AdminServer } from "./admin/admin-server.ts";
 import { Metrics } from "./admin/metrics.ts";
 import type { AuthUser } from "./auth/authenticator.ts";
 import { ByteBudget } from "./byte-budget.ts";
+import { ConfigError } from "./errors.ts";
 import type { GatewayConfig } from "./config/gateway-config.ts";
 import type { ListenAddress } from "./config/schema.ts";
 import { createCommands } from "./gateway/commands.ts";
@@ -134,11 +135,13 @@ export class Gateway {
       rates: (user) => this.#rates.get(user),
       greeting: (session) => this.#greeting(session),
     });
+    let server: SshServer | undefined;
     try {
-      const server = await this.#listen(config, sessions, budget, options.portFallback ?? false);
+      server = await this.#listen(config, sessions, budget, options.portFallback ?? false);
       this.#defineMetrics(metrics, budget, server, sessions);
       return { budget, metrics, files, sessions, server, admin: await this.#startAdmin(config, metrics, options.portFallback ?? false) };
     } catch (error) {
+      await server?.close();
       await files.close();
       throw error;
     }
@@ -198,7 +201,8 @@ export class Gateway {
     try {
       server = await AdminServer.start(listen, source);
     } catch (error) {
-      if (!portFallback || !isTaken(error)) throw error;
+      const reason = error instanceof Error ? error.message : String(error);
+      if (!portFallback || !isTaken(error)) throw new ConfigError(`admin.listen: ${reason}`, undefined, { cause: error });
       server = await AdminServer.start({ host: listen.host, port: 0 }, source);
     }
     this.#log.info({ address: server.address }, "admin server listening");

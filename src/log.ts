@@ -39,8 +39,7 @@ export function createLogger(options: LogOptions = {}): Logger {
     serializers: ERROR_SERIALIZERS,
   };
   if (!pretty) {
-    if (destination === process.stdout) return pino(settings, pino.destination({ dest: 1, sync: false, maxLength: MAX_UNREAD_BYTES }));
-    return pino(settings, destination);
+    return pino(settings, destination === process.stdout ? standardOutput() : destination);
   }
   const sink = new Writable({
     write: (chunk, _encoding, done) => (destination.write(chunk) === false ? destination.once("drain", () => done()) : done()),
@@ -49,4 +48,11 @@ export function createLogger(options: LogOptions = {}): Logger {
     settings,
     PinoPretty({ destination: sink, colorize: destination.isTTY === true, ignore: "pid,hostname", translateTime: "SYS:HH:MM:ss" }),
   );
+}
+
+function standardOutput(): ReturnType<typeof pino.destination> {
+  const output = pino.destination({ dest: 1, sync: false, maxLength: MAX_UNREAD_BYTES });
+  // A log whose reader is gone has nobody to tell so; the gateway goes on serving.
+  output.on("error", () => undefined);
+  return output;
 }

@@ -8,5 +8,9 @@ const LINGER_MS = 3_000;
 // The AWS SDK warns of its own next versions on Node 20; the version that runs is pinned in package.json.
 process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= "true";
 
+// Whoever read our output may be gone before us; that is no reason to end.
+process.stdout.on("error", () => undefined);
+process.stderr.on("error", () => undefined);
+
 process.exitCode = await runCommandLine(process.argv.slice(2));
 setTimeout(() => process.exit(), LINGER_MS).unref();

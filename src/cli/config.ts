@@ -4,7 +4,6 @@ import { resolve } from "node:path";
 import type { GatewayConfig, UserConfig } from "../config/gateway-config.ts";
 import { formatConfigJsonSchema } from "../config/json-schema.ts";
 import { loadConfig } from "../config/load.ts";
-import { openUserStorage } from "../gateway/storages.ts";
 import { DEFAULT_CONFIG_FILE } from "./default-config.ts";
 import { probeStorage } from "./storage-probe.ts";
 import { EXIT_FAILURE, EXIT_OK, type Terminal } from "./terminal.ts";
@@ -20,6 +19,7 @@ interface CheckOptions {
 async function checkUser(user: UserConfig, terminal: Terminal): Promise<boolean> {
   const head = `user ${user.name}  ${user.storage.uri}`;
   try {
+    const { openUserStorage } = await import("../gateway/storages.ts");
     await using opened = await openUserStorage(user.storage);
     const { failures } = await probeStorage(opened.store, opened.prefix, { readOnly: user.readOnly });
     if (failures.length === 0) {

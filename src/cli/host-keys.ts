@@ -3,7 +3,6 @@ import type { Command } from "commander";
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { loadConfig } from "../config/load.ts";
-import { loadHostKeys } from "../ssh/host-keys.ts";
 import { DEFAULT_CONFIG_FILE } from "./default-config.ts";
 import { formatTable, type Terminal } from "./terminal.ts";
 
@@ -21,6 +20,7 @@ async function folderOf(options: HostKeysOptions): Promise<string> {
 }
 
 async function hostKeys(options: HostKeysOptions, terminal: Terminal): Promise<void> {
+  const { loadHostKeys } = await import("../ssh/host-keys.ts");
   const keys = await loadHostKeys(await folderOf(options));
   if (options.knownHosts !== undefined) {
     for (const { publicKey } of keys) terminal.print(`${options.knownHosts} ${publicKey}`);

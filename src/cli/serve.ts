@@ -3,7 +3,7 @@ import type { Command } from "commander";
 import { existsSync } from "node:fs";
 import { resolve } from "node:path";
 import { ConfigStore } from "../config/config-store.ts";
-import { Gateway } from "../gateway.ts";
+import { loadConfig } from "../config/load.ts";
 import { createLogger, type Logger } from "../log.ts";
 import { DEFAULT_CONFIG_FILE } from "./default-config.ts";
 import { type Demo, prepareDemo, printDemo } from "./demo.ts";
@@ -30,11 +30,18 @@ function untilStopped(log: Logger): Promise<NodeJS.Signals> {
   });
 }
 
+/** A bug that one session meets must not end the sessions of all others: it is logged to be mended. */
+function keepServing(log: Logger): void {
+  process.on("uncaughtException", (error, origin) => log.error({ err: error, origin }, "unexpected error, please report it"));
+}
+
 async function run(file: string, demo: Demo | undefined, terminal: Terminal): Promise<number> {
-  const bootLog = createLogger();
-  await using store = await ConfigStore.open(file, { log: bootLog });
-  const log = createLogger(store.current.log);
+  const log = createLogger((await loadConfig(file)).config.log);
+  await using store = await ConfigStore.open(file, { log });
   const stopped = untilStopped(log);
+  keepServing(log);
+  // Loaded here, not at the top: the other commands need none of it and start in half the time.
+  const { Gateway } = await import("../gateway.ts");
   const gateway = await Gateway.start({ config: store.current, log, portFallback: demo !== undefined });
   store.onChange((next, previous) => {
     log.level = next.log.level;
@@ -42,6 +49,7 @@ async function run(file: string, demo: Demo | undefined, terminal: Terminal): Pr
   });
   await store.watch();
   process.on("SIGHUP", () => {
+    log.info("reload asked for by SIGHUP");
     Promise.all([store.reload(), gateway.reloadHostKeys()]).catch((error: unknown) => log.error({ err: error }, "reload failed"));
   });
   if (demo) await printDemo(demo, gateway, terminal);
