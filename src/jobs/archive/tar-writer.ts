@@ -91,6 +91,8 @@ function fallbackName(path: string): string {
 export function encodeHeader(member: TarMember): Uint8Array {
   const records: Buffer[] = [];
   const plain = /^[\x20-\x7e]*$/.test(member.path) ? split(member.path) : undefined;
+  // libarchive turns UTF-8 names into their composed form, which is another name; it leaves binary ones alone.
+  if (!plain && member.path !== member.path.normalize("NFC")) records.push(paxRecord("hdrcharset", "BINARY"));
   if (!plain) records.push(paxRecord("path", member.path));
   if (member.size > MAX_USTAR_SIZE) records.push(paxRecord("size", String(member.size)));
   const timeFits = Number.isInteger(member.mtime) && member.mtime >= 0 && member.mtime <= MAX_USTAR_SIZE;
