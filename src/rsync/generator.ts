@@ -50,6 +50,7 @@ export class Generator {
       (position) => this.#look(position),
       (position, step) => this.#act(position, step),
     );
+    this.#upload.decidedBefore(list.length);
   }
 
   /** Second phase: asks again, for the whole of each file, where the checksum did not match. */
@@ -70,6 +71,7 @@ export class Generator {
   }
 
   #act(position: number, step: Step): void | Promise<void> {
+    this.#upload.decidedBefore(position);
     const isDirectory = this.#upload.list.isDirectory(position);
     if (!step && !isDirectory) return undefined;
     return this.#actLater(position, step, isDirectory);

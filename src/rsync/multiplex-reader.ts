@@ -28,6 +28,7 @@ export class MultiplexReader implements ByteReceiver {
   #head: Uint8Array = EMPTY;
   #cursor = new ByteCursor(EMPTY);
   #ended = false;
+  #closed = false;
   #failure: Error | undefined;
   #wake: (() => void) | undefined;
   #received = 0;
@@ -53,6 +54,10 @@ export class MultiplexReader implements ByteReceiver {
 
   data(chunk: Uint8Array): void {
     this.#received += chunk.length;
+    if (this.#closed) {
+      this.#channel.consume(chunk.length);
+      return;
+    }
     this.#raw.push(chunk);
     this.#progress();
     this.#wakeUp();
@@ -133,11 +138,23 @@ export class MultiplexReader implements ByteReceiver {
     return result;
   }
 
+  /** Gives back everything that was not read; nothing may be read afterwards. */
+  close(): void {
+    this.#failure ??= new PeerGone("the run has ended");
+    this.#closed = true;
+    this.#setHead(EMPTY);
+    for (const chunk of this.#raw.splice(0)) this.#owed += chunk.length;
+    this.#owed -= this.#rawOffset;
+    this.#rawOffset = 0;
+    this.#giveBack();
+  }
+
   /** Reads and drops everything until the stream ends or fails. */
   async discard(): Promise<void> {
     this.#setHead(EMPTY);
     while (!this.#ended && !this.#failure) {
       for (const chunk of this.#raw.splice(0)) this.#owed += chunk.length;
+      this.#owed -= this.#rawOffset;
       this.#rawOffset = 0;
       this.#giveBack();
       await this.#arrival();

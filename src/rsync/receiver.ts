@@ -82,7 +82,7 @@ export class Receiver {
     const position = list.positionOf(index);
     if (position < 0) throw new ProtocolError(`file index ${index} is not in the list`);
     if (!(item.flags & ItemFlag.transfer) || this.#run.options.dryRun) return;
-    if (!this.#upload.answer(position)) throw new ProtocolError(`data for file ${index}, which was not asked for`);
+    if (!(await this.#upload.answer(position))) throw new ProtocolError(`data for file ${index}, which was not asked for`);
     const header = await this.#run.reader.decode((cursor) => decodeSumHeader(cursor, this.#run.protocol));
     await this.#file(position, header, item.flags);
   }

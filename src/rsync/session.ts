@@ -110,6 +110,7 @@ class RsyncSession {
       return await this.#broken(error);
     } finally {
       this.#writer.flush();
+      this.#reader.close();
     }
   }
 

@@ -31,6 +31,9 @@ export class Upload {
   readonly replaced = new Map<number, number>();
   /** What did not match its checksum in the first phase, with the flags it was asked for. */
   readonly redo: { readonly position: number; readonly flags: number }[] = [];
+  #decided = 0;
+  #awaited = Number.POSITIVE_INFINITY;
+  #onDecided: () => void = () => undefined;
   #phase = 0;
   #waiting: { readonly phase: number; readonly resolve: () => void }[] = [];
   #failure: Error | undefined;
@@ -54,8 +57,22 @@ export class Upload {
     this.#requested[position] = 1;
   }
 
-  /** True if the file was asked for and this is the first answer. */
-  answer(position: number): boolean {
+  /** Everything before `position` is decided. */
+  decidedBefore(position: number): void {
+    this.#decided = position;
+    if (position < this.#awaited) return;
+    this.#awaited = Number.POSITIVE_INFINITY;
+    this.#onDecided();
+  }
+
+  /** True if the file was asked for and this is the first answer. Waits while it is not decided: answers may be early. */
+  async answer(position: number): Promise<boolean> {
+    if (position >= this.#decided && !this.#failure) {
+      await new Promise<void>((resolve) => {
+        this.#awaited = position + 1;
+        this.#onDecided = resolve;
+      });
+    }
     if (this.#requested[position] !== 1) return false;
     this.#requested[position] = 0;
     return true;
@@ -88,6 +105,7 @@ export class Upload {
   fail(error: Error): void {
     this.#failure ??= error;
     for (const reject of this.#rejects.splice(0)) reject(error);
+    this.#onDecided();
   }
 
   /** Tells the client that a file arrived safely (`--remove-source-files`: it deletes its own). */
