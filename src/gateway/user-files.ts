@@ -3,6 +3,7 @@
  * closed when a new configuration has no more use for them and nobody works on them. Knows no protocol.
  */
 import { createHash } from "node:crypto";
+import { isDeepStrictEqual } from "node:util";
 import type { Metrics } from "../admin/metrics.ts";
 import type { ByteBudget } from "../byte-budget.ts";
 import type { GatewayConfig, UserConfig } from "../config/gateway-config.ts";
@@ -14,6 +15,7 @@ import { StateDirectory } from "../state/state-directory.ts";
 import { TailStore } from "../state/tail-store.ts";
 import type { FileSystem } from "../vfs/file-system.ts";
 import { Vfs } from "../vfs/vfs.ts";
+import { BackupMounts } from "./backup-mounts.ts";
 import { defineStoreMetrics } from "./metered-store.ts";
 import { type OpenVolume, openVolume, sessionName, uploadTableOf, type VolumeContext } from "./open-volume.ts";
 
@@ -60,6 +62,8 @@ function openMetadata(state: StateDirectory, log: Logger): MetadataCache {
 /** See the head of this file. Whoever opens it owes `close`. */
 export class UserFiles {
   readonly #context: VolumeContext;
+  /** The users' archives. */
+  readonly backups: BackupMounts;
   readonly #volumes = new Map<string, Shared>();
   readonly #fileSystems = new Map<string, Promise<Vfs>>();
   readonly #closing = new Set<Promise<void>>();
@@ -68,6 +72,7 @@ export class UserFiles {
   private constructor(config: GatewayConfig, context: VolumeContext) {
     this.#config = config;
     this.#context = context;
+    this.backups = new BackupMounts(context);
   }
 
   /** Opens the state directory. Rejects with a ConfigError if it cannot be used. */
@@ -108,6 +113,7 @@ export class UserFiles {
 
   /** Lets `next` count for sessions that begin from now on. */
   reconfigure(next: GatewayConfig): void {
+    if (!isDeepStrictEqual(next.backups, this.#config.backups)) this.backups.reconfigure();
     this.#config = next;
     const wanted = new Set([...next.users.values()].map((user) => volumeKey(user, next)));
     for (const [key, shared] of this.#volumes) {
@@ -139,6 +145,7 @@ export class UserFiles {
     const open = [...this.#volumes.values()];
     this.#volumes.clear();
     await Promise.all([...this.#closing, ...open.map((shared) => this.#closeVolume(shared))]);
+    await this.backups.close();
     await this.#context.metadata.close();
     await this.#context.state.close();
   }
@@ -174,7 +181,7 @@ export class UserFiles {
     return new Vfs({
       user: user.name,
       session: sessionName(session.id, user.name),
-      mounts: [{ kind: "volume", name: MOUNT_NAME, volume }],
+      mounts: [{ kind: "volume", name: MOUNT_NAME, volume }, ...(await this.backups.of(user, this.#config))],
       readOnly: user.readOnly,
       ...(user.quota ? { quota: user.quota } : {}),
       ...(usage ? { usage: () => usage.current().catch(() => undefined) } : {}),
