@@ -77,7 +77,7 @@ export async function openVolume(user: UserConfig, config: GatewayConfig, contex
     log,
     contentType: contentTypeOf,
     onPublished: (change) => volume.published(change),
-    checkQuota: async (bytes) => usage?.reserve(bytes),
+    checkQuota: async (_bytes, target) => usage?.reserveFor(target),
     temporaryNames: config.uploads.temporaryNames,
     expiryMs: config.uploads.expiry,
   });
@@ -93,6 +93,7 @@ export async function openVolume(user: UserConfig, config: GatewayConfig, contex
     listingTimes: config.listing.times,
     cheapRequests: isLocal,
     etagIsMd5: etagIsMd5(user),
+    rules: { changed: ({ kind }) => (kind === "removed" ? usage?.somethingRemoved() : undefined) },
     ...(isLocal ? { maxNameBytes: LOCAL_NAME_BYTES } : {}),
   });
   return {

@@ -2,8 +2,8 @@
  * What a user with a quota stores: counted by one listing when it is first asked for, kept up to date by what goes
  * through the gateway, and counted again before anybody is refused. Knows no sessions.
  */
-import { FsError } from "../errors.ts";
-import type { ObjectStore } from "../objectstore/objectstore.ts";
+import { FsError, StoreError } from "../errors.ts";
+import type { ObjectInfo, ObjectStore } from "../objectstore/objectstore.ts";
 import { formatSize } from "../config/quantities.ts";
 import type { Quota, Usage } from "../vfs/statvfs.ts";
 
@@ -21,6 +21,8 @@ export class QuotaUsage {
   #usage: { bytes: number; files: number } | undefined;
   #countedMs = Number.NEGATIVE_INFINITY;
   #counting: Promise<Usage> | undefined;
+  /** Something went that the count does not know the size of. */
+  #isStale = false;
 
   constructor(options: { readonly store: ObjectStore; readonly prefix: string; readonly quota: Quota; readonly now: () => number }) {
     this.#store = options.store;
@@ -42,7 +44,8 @@ export class QuotaUsage {
     let usage: Usage;
     try {
       usage = await this.current();
-      if (this.#exceeded(usage, bytes, files) && this.#now() - this.#countedMs >= RECOUNT_AGE_MS) usage = await this.#count();
+      const mayHaveChanged = this.#isStale || this.#now() - this.#countedMs >= RECOUNT_AGE_MS;
+      if (this.#exceeded(usage, bytes, files) && mayHaveChanged) usage = await this.#count();
     } catch (error) {
       if (error instanceof FsError) throw error;
       throw new FsError("unavailable", "your quota cannot be checked now, try again later", { cause: error });
@@ -52,6 +55,24 @@ export class QuotaUsage {
     if (!this.#usage) return;
     this.#usage.bytes = Math.max(0, this.#usage.bytes + bytes);
     this.#usage.files = Math.max(0, this.#usage.files + files);
+  }
+
+  /** Makes room for an object of `size` under `key`, which may replace one; costs one request. As `reserve`. */
+  async reserveFor({ key, size }: { readonly key: string; readonly size: number }): Promise<void> {
+    let replaced: ObjectInfo | undefined;
+    try {
+      replaced = await this.#store.head(key);
+    } catch (error) {
+      if (!(error instanceof StoreError) || error.code !== "not-found") {
+        throw new FsError("unavailable", "your quota cannot be checked now, try again later", { cause: error });
+      }
+    }
+    await this.reserve(size - (replaced?.size ?? 0), replaced ? 0 : 1);
+  }
+
+  /** Something was removed: there may be more room than was counted. */
+  somethingRemoved(): void {
+    this.#isStale = true;
   }
 
   #exceeded(usage: Usage, bytes: number, files: number): string | undefined {
@@ -73,6 +94,7 @@ export class QuotaUsage {
 
   async #list(): Promise<Usage> {
     const counted = { bytes: 0, files: 0 };
+    this.#isStale = false;
     for await (const page of this.#store.list(this.#prefix)) {
       for (const entry of page) {
         if (entry.kind !== "object" || entry.key.endsWith("/")) continue;

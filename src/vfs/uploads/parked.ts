@@ -21,7 +21,7 @@ export interface ParkedRename {
 
 /** Publishes a parked upload under `to`. Rejects `exists` if that is published and not to be replaced. */
 export async function publishParked(volume: UploadVolume, row: UploadRow, rename: ParkedRename): Promise<void> {
-  await volume.checkQuota(row.length);
+  await volume.checkQuota(row.length, { key: rename.to, size: row.length });
   if (rename.to === row.key) return publishUnderFinalName(volume, row, rename);
   return publishElsewhere(volume, row, rename);
 }

@@ -23,7 +23,7 @@ import { TemporaryNames } from "./temporary-names.ts";
 import { UploadMemory } from "./upload-memory.ts";
 import { UploadRecord } from "./upload-record.ts";
 import { UploadView } from "./upload-view.ts";
-import type { UploadVolume } from "./upload-volume.ts";
+import type { QuotaTarget, UploadVolume } from "./upload-volume.ts";
 import { WriteHandle } from "./write-handle.ts";
 
 const DAY_MS = 24 * 60 * 60 * 1000;
@@ -49,7 +49,7 @@ export interface UploadRegistryOptions {
   /** Told, and waited for, after something was published and before the client is. Must not reject. */
   readonly onPublished?: (change: PublishedChange) => Promise<void> | void;
   /** Rejects with `FsError` `quota` if the volume may not grow by `bytes` (negative: it shrinks). */
-  readonly checkQuota?: (bytes: number) => Promise<void> | void;
+  readonly checkQuota?: (bytes: number, target: QuotaTarget) => Promise<void> | void;
   /** Names under which uploads wait for their rename (default `*.filepart`). */
   readonly temporaryNames?: readonly string[];
   /** Uploads that nobody touched for so long are swept (default 7 days). */
@@ -105,7 +105,7 @@ export class UploadRegistry {
           options.log.error({ err: error }, "a published file could not be announced");
         }
       },
-      checkQuota: async (bytes) => checkQuota?.(bytes),
+      checkQuota: async (bytes, target) => checkQuota?.(bytes, target),
       tailLimitPerUser: options.tailLimitPerUser ?? 1024 ** 3,
       nextFileName: () => `${fileOwner(options.table.processId)}-${newId()}`,
     };

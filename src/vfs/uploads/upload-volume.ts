@@ -5,6 +5,12 @@ import type { UploadTable } from "../../state/upload-table.ts";
 import type { PublishedChange } from "../pending-uploads.ts";
 import type { ContentKeeper } from "./part-content.ts";
 
+/** What is about to be published: its key and its whole size. */
+export interface QuotaTarget {
+  readonly key: string;
+  readonly size: number;
+}
+
 /** One store and key prefix, as uploads see it. */
 export interface UploadVolume extends ContentKeeper {
   readonly store: ObjectStore;
@@ -15,7 +21,7 @@ export interface UploadVolume extends ContentKeeper {
   /** Called, and waited for, after something was published and before the client is told. Must not reject. */
   onPublished(change: PublishedChange): Promise<void>;
   /** Rejects with `FsError` `quota` if the volume may not grow by `bytes` (negative: it shrinks). */
-  checkQuota(bytes: number): Promise<void>;
+  checkQuota(bytes: number, target: QuotaTarget): Promise<void>;
   /** Most bytes of tails one user may leave behind. */
   readonly tailLimitPerUser: number;
 }

@@ -254,7 +254,7 @@ export class WriteHandle implements FileHandle {
   async #publish(ready: ReadyContent): Promise<void> {
     const { volume, request, key } = this.#options;
     const replaced = typeof request.published === "object" ? request.published.size : (ready.base?.size ?? 0);
-    await volume.checkQuota(ready.size - replaced);
+    await volume.checkQuota(ready.size - replaced, { key, size: ready.size });
     if (this.#content.record?.isOurs === false) throw new FsError("stale", `${this.#path}: the upload was continued in another session`);
     const result = await ready.assembler.publish(ready.condition).catch((error: unknown) => {
       const isTaken = request.flags.exclusive && error instanceof StoreError && error.code === "precondition-failed";

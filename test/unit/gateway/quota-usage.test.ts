@@ -46,6 +46,23 @@ describe("a user's quota", () => {
     await expect(quotaOf({ files: 1 }).reserve(1, 1)).rejects.toMatchObject({ code: "quota" });
   });
 
+  it("counts what an object replaces, and files only once", async () => {
+    const quota = quotaOf({ bytes: 1000, files: 2 });
+    await quota.reserveFor({ key: "a/1", size: 900 });
+    await store.put("a/1", [new Uint8Array(900)]);
+    await quota.reserveFor({ key: "a/2", size: 50 });
+    await store.put("a/2", [new Uint8Array(50)]);
+    expect(await quota.current()).toEqual({ bytes: 950, files: 2 });
+    await expect(quota.reserveFor({ key: "a/3", size: 1 })).rejects.toMatchObject({
+      code: "quota",
+      message: "your quota of 2 files is used up",
+    });
+    await expect(quota.reserveFor({ key: "a/2", size: 101 })).rejects.toMatchObject({ code: "quota" });
+    await store.delete(["a/1"]);
+    quota.somethingRemoved();
+    await quota.reserveFor({ key: "a/3", size: 800 });
+  });
+
   it("many that ask at once cause one listing", async () => {
     let listings = 0;
     const counted = overriding(store, {
