@@ -107,6 +107,7 @@ export class Sender {
   }
 
   async #change(): Promise<void> {
+    if (this.#failure) throw this.#failure;
     await new Promise<void>((resolve) => {
       this.#changed = resolve;
     });

@@ -198,8 +198,8 @@ class RsyncSession {
       return ExitStatus.stream;
     }
     const { status, text } = describe(error);
-    if (status === ExitStatus.stream || !(error instanceof RsyncExit)) log.warn({ err: error }, "rsync run failed");
-    else log.info({ status, text }, "rsync run refused");
+    if (error instanceof RsyncExit || error instanceof ProtocolError) log.info({ status, text }, "rsync run ended early");
+    else log.warn({ err: error }, "rsync run failed");
     const run = this.#run;
     if (!run) {
       this.#channel.writeError(Buffer.from(`${text}\n${exitLine(status)}\n`));
