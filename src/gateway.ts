@@ -11,6 +11,7 @@ import { ConfigError } from "./errors.ts";
 import type { GatewayConfig } from "./config/gateway-config.ts";
 import type { ListenAddress } from "./config/schema.ts";
 import { createCommands } from "./gateway/commands.ts";
+import { JobRunner } from "./gateway/job-runner.ts";
 import { type FilesLease, UserFiles } from "./gateway/user-files.ts";
 import { formatAddress, isTaken } from "./gateway/listeners.ts";
 import { needsRestart, sessionsToEnd } from "./gateway/reload.ts";
@@ -43,6 +44,7 @@ interface Parts {
   readonly sessions: GatewaySessions;
   readonly server: SshServer;
   readonly admin: AdminServer | undefined;
+  readonly jobs: JobRunner;
 }
 
 /** A running gateway. Whoever starts one owes `drain`. */
@@ -66,6 +68,7 @@ export class Gateway {
     gateway.#parts = await gateway.#open(options);
     gateway.#sweepTimer = setInterval(() => gateway.#sweep(), SWEEP_INTERVAL_MS);
     gateway.#sweep();
+    gateway.#parts.jobs.start(options.config);
     return gateway;
   }
 
@@ -98,6 +101,7 @@ export class Gateway {
       if (ended > 0) this.#log.info({ user, sessions: ended, reason }, "sessions ended by the new configuration");
     }
     this.#parts?.files.reconfigure(next);
+    this.#parts?.jobs.start(next);
     const restart = needsRestart(next, previous);
     if (restart.length > 0) this.#log.warn({ keys: restart }, "changes that count only after a restart");
   }
@@ -139,7 +143,9 @@ export class Gateway {
     try {
       server = await this.#listen(config, sessions, budget, options.portFallback ?? false);
       this.#defineMetrics(metrics, budget, server, sessions);
-      return { budget, metrics, files, sessions, server, admin: await this.#startAdmin(config, metrics, options.portFallback ?? false) };
+      const jobs = new JobRunner({ metrics, log: this.#log, isOpen: (user, name) => files.backups.isOpen(user, name) });
+      const admin = await this.#startAdmin(config, metrics, options.portFallback ?? false);
+      return { budget, metrics, files, sessions, server, admin, jobs };
     } catch (error) {
       await server?.close();
       await files.close();
@@ -248,10 +254,12 @@ export class Gateway {
     clearInterval(this.#sweepTimer);
     const parts = this.#parts;
     if (!parts) return;
+    const jobsEnded = parts.jobs.stop();
     await parts.server.drain(this.#config.server.limits.drain);
     await withinTime(parts.sessions.settled(), SETTLE_TIMEOUT_MS, () =>
       this.#log.warn({ sessions: parts.sessions.runningCount }, "sessions did not end in time"),
     );
+    await jobsEnded;
     await parts.files.close();
     await parts.admin?.close();
   }

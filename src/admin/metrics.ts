@@ -31,8 +31,8 @@ export class Metrics {
     this.#metrics.set(name, { type: "counter", help, values: new Map(), read: undefined });
   }
 
-  /** Defines a gauge whose value is asked for at each scrape. */
-  gauge(name: string, help: string, read: () => number): void {
+  /** Defines a gauge whose value is asked for at each scrape, or given by `set`. */
+  gauge(name: string, help: string, read?: () => number): void {
     this.#metrics.set(name, { type: "gauge", help, values: new Map(), read });
   }
 
@@ -42,6 +42,13 @@ export class Metrics {
     if (!metric) throw new Error(`metric ${name} is not defined`);
     const key = labelText(labels);
     metric.values.set(key, (metric.values.get(key) ?? 0) + amount);
+  }
+
+  /** Sets a value that is known from time to time, as a gauge with labels. */
+  set(name: string, value: number, labels: Labels = {}): void {
+    const metric = this.#metrics.get(name);
+    if (!metric) throw new Error(`metric ${name} is not defined`);
+    metric.values.set(labelText(labels), value);
   }
 
   /** Everything as text, one line per value. */

@@ -19,6 +19,8 @@ export class BackupMounts {
   readonly #log: Logger;
   readonly #shown = new Map<string, Promise<Shown>>();
   readonly #replaced: Promise<Shown>[] = [];
+  /** All that were ever shown, by user: sessions may still read from any of them. */
+  readonly #files = new Map<string, BackupFiles[]>();
 
   constructor({ budget, log }: { readonly budget: ByteBudget; readonly log: Logger }) {
     this.#budget = budget;
@@ -43,8 +45,8 @@ export class BackupMounts {
   }
 
   /** True while a session of this process reads that file among the archives of `user`. */
-  async isOpen(user: string, name: string): Promise<boolean> {
-    return (await this.#shown.get(user))?.files.isOpen(name) ?? false;
+  isOpen(user: string, name: string): boolean {
+    return this.#files.get(user)?.some((files) => files.isOpen(name)) ?? false;
   }
 
   /** Sessions that begin from now on see another place; running ones keep theirs. */
@@ -62,6 +64,8 @@ export class BackupMounts {
 
   async #show(user: string, storage: Parameters<typeof openDestination>[0]): Promise<Shown> {
     const destination = await openDestination(storage, user, this.#log);
-    return { destination, files: new BackupFiles({ user, destination, budget: this.#budget, log: this.#log }) };
+    const files = new BackupFiles({ user, destination, budget: this.#budget, log: this.#log });
+    this.#files.set(user, [...(this.#files.get(user) ?? []), files]);
+    return { destination, files };
   }
 }

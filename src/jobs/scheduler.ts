@@ -140,6 +140,16 @@ export class Scheduler {
     await Promise.all(this.#timetables.map((timetable) => timetable.start()));
   }
 
+  /** Begins no more runs and lets those under way come to their end; `stop` is still owed. */
+  retire(): void {
+    for (const timetable of this.#timetables) timetable.stop();
+  }
+
+  /** True while a job runs. */
+  get isRunning(): boolean {
+    return this.#timetables.some(({ running }) => running !== undefined);
+  }
+
   /** Begins no more runs, ends those under way, and waits for them. */
   async stop(): Promise<void> {
     this.#stop.abort(new Error("the gateway stops"));
