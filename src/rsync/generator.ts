@@ -193,7 +193,7 @@ export class Generator {
 
   /** Makes a directory after its parent, in place of a file if one is in the way. Says whether that worked. */
   async #make(position: number, name: string, path: string, inTheWay: boolean): Promise<boolean> {
-    const parent = this.#made.get(parentName(name));
+    const parent = name === "." ? undefined : this.#made.get(parentName(name));
     if (parent && !(await parent)) return false;
     const { fileSystem, options } = this.#run;
     const { list } = this.#upload;

@@ -116,6 +116,8 @@ const SPECIAL: readonly Case[] = [
   { options: "-aR", paths: ["S/./dir/sub/deep.txt", "S/./new.txt", "T/"] },
   { options: "-aR --delete", paths: ["S/./dir", "T/"] },
   { options: "-r", paths: ["S/emptydir", "T/"] },
+  { options: "-r", paths: ["S/emptydir/", "T/brand-new"] },
+  { options: "-a", paths: ["S/emptydir", "T/brand-new"] },
   { options: "-a", paths: ["S/missing", "S/new.txt", "T/"] },
   { options: "-a --files-from=LIST", paths: ["S/", "T/"] },
   { options: "-a --files-from=LIST --no-relative", paths: ["S/", "T/"] },
