@@ -2,9 +2,11 @@
 import { Command, CommanderError } from "commander";
 import { readFileSync } from "node:fs";
 import { ConfigError } from "../errors.ts";
+import { registerBackup } from "./backup.ts";
 import { registerConfig } from "./config.ts";
 import { registerHealth } from "./health.ts";
 import { registerHostKeys } from "./host-keys.ts";
+import { registerJobs } from "./jobs.ts";
 import { registerServe } from "./serve.ts";
 import { EXIT_FAILURE, EXIT_OK, EXIT_USAGE, processTerminal, type Terminal, UsageError } from "./terminal.ts";
 import { registerUser } from "./user.ts";
@@ -30,6 +32,8 @@ function createProgram(terminal: Terminal, exit: (code: number) => void): Comman
   registerConfig(program, terminal, exit);
   registerUser(program, terminal);
   registerHostKeys(program, terminal);
+  registerBackup(program, terminal, exit);
+  registerJobs(program, terminal, exit);
   registerHealth(program, terminal, exit);
   // Settings are inherited only by commands added after them; help and errors must behave the same everywhere.
   const inherit = (parent: Command): void => {
