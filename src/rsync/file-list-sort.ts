@@ -5,7 +5,10 @@
  */
 import type { FileList } from "./file-list.ts";
 
+/** Entries sorted in one go. */
 const CHUNK = 8192;
+/** Entries looked at before other work gets a turn. */
+const TURN_EVERY = 32_768;
 
 /**
  * A string that compares by `<` as rsync compares names: every component is marked as file (`\1`) or directory (`\2`),
@@ -27,32 +30,101 @@ function turn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
 
+/** A directory of the list: what lies directly in it. */
+interface Node {
+  /** Entries that are this directory. */
+  readonly own: number[];
+  readonly files: number[];
+  readonly children: Map<string, Node>;
+}
+
+function newNode(): Node {
+  return { own: [], files: [], children: new Map() };
+}
+
+/** The tree of a list: long lists are sorted directory by directory, which spares a key for every name. */
+class ListTree {
+  readonly #list: FileList;
+  readonly #nodes = new Map<string, Node>([["", newNode()]]);
+  #lastPath = "";
+  #lastNode: Node | undefined;
+
+  constructor(list: FileList) {
+    this.#list = list;
+  }
+
+  get root(): Node {
+    return this.#node("");
+  }
+
+  add(position: number): void {
+    const name = this.#list.name(position);
+    if (this.#list.isDirectory(position)) this.#node(name === "." ? "" : name).own.push(position);
+    else this.#node(name.slice(0, Math.max(0, name.lastIndexOf("/")))).files.push(position);
+  }
+
+  #node(path: string): Node {
+    if (this.#lastNode && path === this.#lastPath) return this.#lastNode;
+    let node = this.#nodes.get(path);
+    if (!node) {
+      node = newNode();
+      const slash = path.lastIndexOf("/");
+      this.#node(path.slice(0, Math.max(0, slash))).children.set(path, node);
+      this.#nodes.set(path, node);
+    }
+    this.#lastPath = path;
+    this.#lastNode = node;
+    return node;
+  }
+}
+
 /**
  * Sorts `list` as both sides do; equal names keep their order. `keepSentOrder`: see `FileList.reorder`. Returns the old
  * position of every entry.
  */
 export async function sortFileList(list: FileList, keepSentOrder: boolean): Promise<Uint32Array> {
-  const keys: string[] = new Array(list.length);
-  for (let position = 0; position < list.length; position++) keys[position] = sortKey(list.name(position), list.isDirectory(position));
-  const order = await sortedOrder(keys);
+  const tree = new ListTree(list);
+  for (let position = 0; position < list.length; position++) {
+    tree.add(position);
+    if (position % TURN_EVERY === TURN_EVERY - 1) await turn();
+  }
+  const order = new Uint32Array(list.length);
+  const waiting: Node[] = [tree.root];
+  let filled = 0;
+  for (let node = waiting.pop(); node; node = waiting.pop()) {
+    order.set(node.own, filled);
+    filled += node.own.length;
+    const { files } = node;
+    const sorted = await sortedBy(files.length, (left, right) => compare(list.name(files[left] ?? 0), list.name(files[right] ?? 0)));
+    for (const at of sorted) order[filled++] = files[at] ?? 0;
+    const children = [...node.children].sort(([left], [right]) => compare(`${left}/`, `${right}/`));
+    for (const [, child] of children.reverse()) waiting.push(child);
+    if (sorted.length >= CHUNK) await turn();
+  }
   list.reorder(order, keepSentOrder);
   return order;
 }
 
 /** The positions of `keys` in ascending order of the keys, stable. */
-export async function sortedOrder(keys: readonly string[]): Promise<Uint32Array> {
-  const count = keys.length;
+export function sortedOrder(keys: readonly string[]): Promise<Uint32Array> {
+  return sortedBy(keys.length, (left, right) => compare(keys[left] ?? "", keys[right] ?? ""));
+}
+
+type Compare = (left: number, right: number) => number;
+
+/** The numbers below `count` in ascending order by `order`, stable. */
+async function sortedBy(count: number, order: Compare): Promise<Uint32Array> {
   let from: Uint32Array = new Uint32Array(count);
   for (let start = 0; start < count; start += CHUNK) {
     const positions = Array.from({ length: Math.min(CHUNK, count - start) }, (_, index) => start + index);
-    positions.sort((left, right) => compare(keys[left] ?? "", keys[right] ?? "") || left - right);
+    positions.sort((left, right) => order(left, right) || left - right);
     from.set(positions, start);
     if (start % (CHUNK * 4) === 0 && start > 0) await turn();
   }
-  let into: Uint32Array = new Uint32Array(count);
+  let into: Uint32Array = new Uint32Array(count <= CHUNK ? 0 : count);
   for (let width = CHUNK; width < count; width *= 2) {
     for (let start = 0; start < count; start += 2 * width) {
-      await merge(keys, from, into, start, Math.min(start + width, count), Math.min(start + 2 * width, count));
+      await merge(order, from, into, [start, Math.min(start + width, count), Math.min(start + 2 * width, count)]);
     }
     [from, into] = [into, from];
   }
@@ -65,19 +137,12 @@ function compare(left: string, right: string): number {
 }
 
 /** Merges the sorted runs [start, middle) and [middle, end) of `from` into `into`. */
-async function merge(
-  keys: readonly string[],
-  from: Uint32Array,
-  into: Uint32Array,
-  start: number,
-  middle: number,
-  end: number,
-): Promise<void> {
+async function merge(order: Compare, from: Uint32Array, into: Uint32Array, [start, middle, end]: [number, number, number]): Promise<void> {
   let left = start;
   let right = middle;
   for (let at = start; at < end; at++) {
-    const takeLeft = right >= end || (left < middle && (keys[from[left] ?? 0] ?? "") <= (keys[from[right] ?? 0] ?? ""));
+    const takeLeft = right >= end || (left < middle && order(from[left] ?? 0, from[right] ?? 0) <= 0);
     into[at] = from[takeLeft ? left++ : right++] ?? 0;
-    if ((at & 0x7fff) === 0x7fff) await turn();
+    if (at % TURN_EVERY === TURN_EVERY - 1) await turn();
   }
 }

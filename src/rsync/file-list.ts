@@ -5,6 +5,8 @@
  */
 import { CHECKSUM_LENGTH } from "./checksums.ts";
 
+/** Entries looked at before other work gets a turn. */
+const TURN_EVERY = 32_768;
 const TYPE_MASK = 0o170000;
 const DIRECTORY = 0o040000;
 const REGULAR = 0o100000;
@@ -206,9 +208,10 @@ export class FileList {
    * Positions by name, and marks entries whose name came before as duplicates; a directory goes before anything else
    * of its name.
    */
-  indexNames(): Map<string, number> {
+  async indexNames(): Promise<Map<string, number>> {
     const byName = new Map<string, number>();
     for (let position = 0; position < this.length; position++) {
+      if (position % TURN_EVERY === TURN_EVERY - 1) await new Promise((resolve) => setImmediate(resolve));
       const name = this.name(position);
       const first = byName.get(name);
       if (first === undefined) {

@@ -48,7 +48,7 @@ export async function serveUpload(run: Run): Promise<void> {
   const { list } = received;
   await sortFileList(list, options.iconv);
   if (options.relative) list.stripRoot();
-  const byName = list.indexNames();
+  const byName = await list.indexNames();
   if (options.pruneEmptyDirs) pruneEmptyDirectories(list, byName, new FilterList(rules, "receiver", ""));
   const argument = options.paths[0]?.text || ".";
   const begun = sendsWholeRoot(run, list) ? await beginWalk(run.fileSystem, absolutePath(argument)) : undefined;

@@ -7,7 +7,8 @@ import { ByteBuilder } from "../../../src/rsync/byte-builder.ts";
 import { ByteCursor, INCOMPLETE } from "../../../src/rsync/byte-cursor.ts";
 import { blockSum, rollingSum, transferDigest } from "../../../src/rsync/checksums.ts";
 import { FileIndexDecoder, FileIndexEncoder, NDX_DEL_STATS, NDX_DONE } from "../../../src/rsync/file-index.ts";
-import { sortedOrder, sortKey } from "../../../src/rsync/file-list-sort.ts";
+import { FileList } from "../../../src/rsync/file-list.ts";
+import { sortedOrder, sortFileList, sortKey } from "../../../src/rsync/file-list-sort.ts";
 import { FilterList, parseRule } from "../../../src/rsync/filter-rules.ts";
 import { Md4 } from "../../../src/rsync/md4.ts";
 import { decodeSumHeader, encodeSumHeader, sumHeaderFor } from "../../../src/rsync/sums.ts";
@@ -209,6 +210,24 @@ describe("order of the file list", () => {
         expect(Math.sign(left < right ? -1 : left > right ? 1 : 0)).toBe(Math.sign(compare(a, b)));
       }),
       { numRuns: 5000 },
+    );
+  });
+
+  it("sorts whole lists alike", async () => {
+    const component = fc.constantFrom("a", "b", "a-", "a b", "A", "a.", "~", "a0");
+    const path = fc.array(component, { minLength: 1, maxLength: 4 }).map((parts) => parts.join("/"));
+    const entries = fc.array(fc.record({ path: fc.oneof(path, fc.constant(".")), dir: fc.boolean() }), { maxLength: 40 });
+    await fc.assert(
+      fc.asyncProperty(entries, async (all) => {
+        const shown = all.map(({ path: name, dir }) => ({ name, dir: dir || name === "." }));
+        const list = new FileList();
+        for (const { name, dir } of shown) list.add({ name, size: 0, mtime: 0, mode: dir ? 0o40755 : 0o100644, flags: 0 });
+        const order = await sortFileList(list, false);
+        const expected = await sortedOrder(shown.map(({ name, dir }) => sortKey(name, dir)));
+        expect([...order].map((at) => shown[at])).toEqual([...expected].map((at) => shown[at]));
+        expect(order).toEqual(expected);
+      }),
+      { numRuns: 2000 },
     );
   });
 
