@@ -4,14 +4,13 @@
  */
 import { buffer } from "node:stream/consumers";
 import { StoreError } from "../errors.ts";
-import type { ObjectStore } from "../objectstore/objectstore.ts";
+import type { ObjectBody, ObjectStore } from "../objectstore/objectstore.ts";
 
 /** One file of an archive; most have one. */
 export interface VolumeRecord {
   /** Name of the file, in the user's folder at the destination and in the user's home. */
   readonly name: string;
   readonly size: number;
-  readonly etag: string;
   /** In lower-case hex. */
   readonly sha256: string;
 }
@@ -25,7 +24,7 @@ export interface ArchiveRecord {
   readonly startedMs: number;
   readonly publishedMs: number;
   readonly volumes: readonly VolumeRecord[];
-  readonly manifest: { readonly name: string; readonly size: number; readonly etag: string };
+  readonly manifest: { readonly name: string; readonly size: number };
   /** Members with content, and the bytes of their contents. */
   readonly files: number;
   readonly bytes: number;
@@ -36,6 +35,22 @@ export interface ArchiveRecord {
 /** All archives of a user, oldest first. */
 export interface Catalog {
   readonly archives: readonly ArchiveRecord[];
+}
+
+/**
+ * Opens a file of an archive as the catalog knows it. Its size tells whether it is that file; its ETag is not kept, because
+ * an operator may move a folder of archives to another disk. Rejects with a StoreError: `precondition-failed` for another
+ * file. Whoever opened it reads it to its end or destroys it.
+ */
+export async function openArchiveFile(
+  { store, prefix }: { readonly store: ObjectStore; readonly prefix: string },
+  { name, size }: { readonly name: string; readonly size: number },
+  signal?: AbortSignal,
+): Promise<ObjectBody> {
+  const found = await store.get(prefix + name, signal ? { signal } : {});
+  if (found.info.size === size) return found;
+  found.destroy();
+  throw new StoreError("precondition-failed", `${prefix}${name} has ${found.info.size} bytes, the catalog says ${size}`);
 }
 
 /** Name of the catalog's object in a user's folder. */

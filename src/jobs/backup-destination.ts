@@ -4,7 +4,7 @@
  * folder the newest whole archive can also be found under the name without a date.
  */
 import { randomBytes } from "node:crypto";
-import { link, rename, rm, writeFile } from "node:fs/promises";
+import { rename, rm, symlink, writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { UserStorage } from "../config/gateway-config.ts";
 import { formatSize } from "../config/quantities.ts";
@@ -39,7 +39,7 @@ export interface BackupDestination {
   /** For people. */
   readonly uri: string;
   /** Stores `body` as one object, visible only when it is whole and durable. Rejects as the store and `body` do. */
-  upload(body: AsyncIterable<Uint8Array>, options: UploadOptions): Promise<{ readonly etag: string }>;
+  upload(body: AsyncIterable<Uint8Array>, options: UploadOptions): Promise<void>;
   /** Makes the newest archive known under its plain name too, where names are files. */
   publishPlainName(from: string, plain: string, sha256: string): Promise<void>;
   close(): Promise<void>;
@@ -67,11 +67,10 @@ export async function openDestination(storage: UserStorage, user: string, log?: 
   }
   return {
     ...storeDestination(place),
-    upload: (body, { name, properties, estimate, signal }) =>
-      uploadStream(
-        { ...options, bucket: location.bucket },
-        { key: place.prefix + name, body, properties, partSize: partSizeFor(estimate), signal },
-      ),
+    upload: async (body, { name, properties, estimate, signal }) => {
+      const upload = { key: place.prefix + name, body, properties, partSize: partSizeFor(estimate), signal };
+      await uploadStream({ ...options, bucket: location.bucket }, upload);
+    },
   };
 }
 
@@ -83,7 +82,7 @@ export function storeDestination(place: Pick<BackupDestination, "store" | "prefi
       const writer = new ObjectWriter(place.store, { key: place.prefix + name, properties, signal });
       try {
         for await (const chunk of body) await writer.write(chunk);
-        return await writer.commit();
+        await writer.commit();
       } catch (error) {
         // The first error is the one that says why.
         await writer.abort().catch(() => undefined);
@@ -104,11 +103,12 @@ async function replace(folder: string, name: string, make: (path: string) => Pro
   }
 }
 
+/** Names are links to files, so that the files themselves stay as they are. */
 async function linkPlainName(
   folder: string,
   { from, plain, sha256 }: { readonly from: string; readonly plain: string; readonly sha256: string },
 ): Promise<void> {
-  await replace(folder, plain, (staged) => link(join(folder, from), staged));
+  await replace(folder, plain, (staged) => symlink(from, staged));
   await replace(folder, `${plain}.sha256`, (staged) => writeFile(staged, `${sha256}  ${plain}\n`));
 }
 

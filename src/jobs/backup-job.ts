@@ -18,6 +18,7 @@ import {
   type Catalog,
   chainOf,
   latestFull,
+  openArchiveFile,
   readCatalog,
   retention,
   type VolumeRecord,
@@ -197,8 +198,8 @@ class BackupRun {
         const number = volume === undefined ? "" : `.${String(volume).padStart(3, "0")}`;
         volumes.push(await this.#upload(`${name.base}${number}${name.suffix}`, stream, expected));
       } while (await feed.peek());
-      const { etag, size } = await manifest.commit();
-      return this.#record(`${name.base}${name.suffix}`, plan.kind, volumes, { name: manifestName, size, etag });
+      const { size } = await manifest.commit();
+      return this.#record(`${name.base}${name.suffix}`, plan.kind, volumes, { name: manifestName, size });
     } catch (error) {
       await manifest.abort().catch((cause: unknown) => this.#options.log.warn({ err: cause }, "unfinished manifest could not be removed"));
       await destination.store.delete(volumes.map((volume) => destination.prefix + volume.name)).catch(() => undefined);
@@ -225,8 +226,8 @@ class BackupRun {
       }
     }
     const properties = { contentType: XZ_TYPE, metadata: { mtime: String(Math.floor(this.#startedMs / 1000)) } };
-    const { etag } = await destination.upload(hashed(), { name, properties, estimate, signal });
-    return { name, size, etag, sha256: hash.digest("hex") };
+    await destination.upload(hashed(), { name, properties, estimate, signal });
+    return { name, size, sha256: hash.digest("hex") };
   }
 
   async #entry(entry: ManifestEntry, manifest: ObjectWriter): Promise<void> {
@@ -294,11 +295,11 @@ class BackupRun {
 
 /** The manifest of an archive, entry by entry. Rejects if it was replaced or damaged. */
 export async function* openManifest(
-  { store, prefix }: Pick<BackupDestination, "store" | "prefix">,
+  place: Pick<BackupDestination, "store" | "prefix">,
   { manifest }: ArchiveRecord,
   signal?: AbortSignal,
 ): AsyncGenerator<ManifestEntry> {
-  const found = await store.get(prefix + manifest.name, { ifMatch: manifest.etag, ...(signal ? { signal } : {}) });
+  const found = await openArchiveFile(place, manifest, signal);
   try {
     yield* readManifest(found.body);
   } finally {

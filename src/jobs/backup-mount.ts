@@ -6,12 +6,13 @@
 import type { ByteBudget } from "../byte-budget.ts";
 import { FsError } from "../errors.ts";
 import { compareKeys } from "../objectstore/key-order.ts";
-import type { ListedObject } from "../objectstore/objectstore.ts";
+import type { ObjectInfo } from "../objectstore/objectstore.ts";
 import { InMemoryMetadataCache } from "../state/metadata-cache.ts";
 import { OWNER_ID } from "../vfs/attributes.ts";
 import type { Attributes, DirectoryEntry, FileHandle } from "../vfs/file-system.ts";
 import type { ReadOnlyMount } from "../vfs/mount-table.ts";
 import { ReadHandle } from "../vfs/read-handle.ts";
+import { toFsError } from "../vfs/store-fault.ts";
 import { systemClock } from "../vfs/uploads/clock.ts";
 import { Volume } from "../vfs/volume.ts";
 import { type Catalog, latestFull, readCatalog } from "./backup-catalog.ts";
@@ -29,7 +30,7 @@ const DIRECTORY_MODE = 0o555;
 type ArchiveFile = {
   readonly size: number;
   readonly mtime: number;
-} & ({ readonly kind: "stored"; readonly name: string; readonly etag: string } | { readonly kind: "made"; readonly content: Uint8Array });
+} & ({ readonly kind: "stored"; readonly name: string } | { readonly kind: "made"; readonly content: Uint8Array });
 
 /** What the user sees: names in the home, and names below `backups`. */
 interface Files {
@@ -47,15 +48,15 @@ function filesOf(user: string, catalog: Catalog): Files {
     const files = isPlain ? home : backups;
     const mtime = Math.floor(archive.publishedMs / 1000);
     const plain = `${user}-assets.tar.xz`;
-    for (const { name, size, etag, sha256 } of archive.volumes) {
+    for (const { name, size, sha256 } of archive.volumes) {
       const shown = isPlain ? plain : name;
       const line = Buffer.from(`${sha256}  ${shown}\n`);
-      files.set(shown, { kind: "stored", name, size, etag, mtime });
+      files.set(shown, { kind: "stored", name, size, mtime });
       files.set(`${shown}.sha256`, { kind: "made", content: line, size: line.length, mtime });
     }
     const { manifest } = archive;
     const shown = isPlain ? `${plain}.manifest.jsonl` : manifest.name;
-    files.set(shown, { kind: "stored", name: manifest.name, size: manifest.size, etag: manifest.etag, mtime });
+    files.set(shown, { kind: "stored", name: manifest.name, size: manifest.size, mtime });
   }
   return { home, backups };
 }
@@ -167,16 +168,25 @@ export class BackupFiles {
     }
   }
 
-  #openFile(file: ArchiveFile | undefined, path: string): FileHandle {
+  async #find(key: string, path: string): Promise<ObjectInfo> {
+    try {
+      return await this.#options.destination.store.head(key);
+    } catch (error) {
+      throw toFsError(error, path);
+    }
+  }
+
+  async #openFile(file: ArchiveFile | undefined, path: string): Promise<FileHandle> {
     if (!file) throw new FsError("not-found", `${path}: no such file or directory`);
     if (file.kind === "made") return new MadeFile(file.content, attributesOf(file), path);
     return this.#openStored(file, path);
   }
 
-  #openStored(file: ArchiveFile & { readonly kind: "stored" }, path: string): FileHandle {
-    const { name, size, etag, mtime } = file;
+  async #openStored(file: ArchiveFile & { readonly kind: "stored" }, path: string): Promise<FileHandle> {
+    const { name, size } = file;
     const key = this.#volume.key([name], path);
-    const object: ListedObject = { kind: "object", key, size, etag, lastModifiedMs: mtime * 1000, metadata: {} };
+    const object = await this.#find(key, path);
+    if (object.size !== size) throw new FsError("io", `${path}: the archive is damaged; your operator can make it anew`);
     const view = {
       volume: this.#volume,
       sinceTick: 0,

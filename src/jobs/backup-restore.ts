@@ -10,7 +10,7 @@ import { parseDeletedLine } from "./archive/archive-stream.ts";
 import { type ManifestEntry, mergeManifests } from "./archive/manifest.ts";
 import { readTar, type ReadMember } from "./archive/tar-reader.ts";
 import { readXz } from "./archive/xz-reader.ts";
-import type { ArchiveRecord, VolumeRecord } from "./backup-catalog.ts";
+import { type ArchiveRecord, openArchiveFile, type VolumeRecord } from "./backup-catalog.ts";
 import type { BackupDestination } from "./backup-destination.ts";
 import { openManifest } from "./backup-job.ts";
 import type { JobProgress } from "./job.ts";
@@ -100,7 +100,7 @@ class Restore {
 
   async #volume(volume: VolumeRecord): Promise<void> {
     const { destination, signal } = this.#options;
-    const found = await destination.store.get(destination.prefix + volume.name, { ifMatch: volume.etag, signal });
+    const found = await openArchiveFile(destination, volume, signal);
     try {
       for await (const member of readTar(readXz(this.#counted(found.body, volume)))) await this.#member(member);
     } finally {

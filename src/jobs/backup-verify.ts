@@ -7,7 +7,7 @@ import { DELETED_NAME } from "./archive/archive-source.ts";
 import { isArchived, type ManifestEntry } from "./archive/manifest.ts";
 import { readTar, type ReadMember } from "./archive/tar-reader.ts";
 import { readXz } from "./archive/xz-reader.ts";
-import type { ArchiveRecord, VolumeRecord } from "./backup-catalog.ts";
+import { type ArchiveRecord, openArchiveFile, type VolumeRecord } from "./backup-catalog.ts";
 import type { BackupDestination } from "./backup-destination.ts";
 import { openManifest } from "./backup-job.ts";
 import type { JobProgress } from "./job.ts";
@@ -61,8 +61,7 @@ class Verification {
   }
 
   async #volume(volume: VolumeRecord): Promise<void> {
-    const { store, prefix } = this.#options.destination;
-    const found = await store.get(prefix + volume.name, { ifMatch: volume.etag, signal: this.#options.signal });
+    const found = await openArchiveFile(this.#options.destination, volume, this.#options.signal);
     const hash = createHash("sha256");
     try {
       for await (const member of readTar(readXz(this.#counted(found.body, hash)))) {

@@ -304,10 +304,9 @@ describe("verifying", () => {
     for (const at of [20, 1500, bytes.length - 20]) {
       const bad = Buffer.from(bytes);
       bad[at] = (bad[at] ?? 0) ^ 1;
-      const { etag } = await fixture.destination.store.put(fixture.destination.prefix + name, [bad]);
+      await fixture.destination.store.put(fixture.destination.prefix + name, [bad]);
       if (!archive) throw new Error("no archive");
-      const volumes = archive.volumes.map((volume) => ({ ...volume, etag }));
-      const result = await verifyArchive({ destination: fixture.destination, archive: { ...archive, volumes }, signal });
+      const result = await verifyArchive({ destination: fixture.destination, archive, signal });
       expect(result.faultCount, String(at)).toBeGreaterThan(0);
     }
   });
