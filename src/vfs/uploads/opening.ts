@@ -34,7 +34,8 @@ export type Opening =
   /** A new version from its first byte; `overwrites`: not truncated, so that bytes of the old one beyond its end stay. */
   | { readonly kind: "fresh"; readonly overwrites: boolean }
   | { readonly kind: "append"; readonly base: ObjectInfo }
-  | { readonly kind: "resume"; readonly pending: Resumable }
+  /** `offset`: where the client goes on; undefined if it has not said so. */
+  | { readonly kind: "resume"; readonly pending: Resumable; readonly offset: number | undefined }
   | { readonly kind: "edit"; readonly base: ObjectInfo };
 
 /** Decides by the flags and the offset of the first write. Rejects `stale` where going on would mix versions. */
@@ -48,14 +49,15 @@ export async function openingOfWrite(request: WriteRequest, offset: number, sour
   const pending = known ?? (explained ? undefined : await sources.pendingElsewhere());
   if (!pending || isOlder(pending, published)) return withoutPending(request, offset, published);
   if (published === "absent") {
-    if (flags.append || offset === pending.length) return { kind: "resume", pending };
+    // The client may know a length of a moment ago; what came since is cut off if that can be done.
+    if (offset > 0 && offset <= pending.length) return { kind: "resume", pending, offset };
     throw interrupted(request.path, pending.length);
   }
   // A new try of an append that was interrupted: the version it began with is still the published one.
   if (pending.base?.etag === published.etag && (flags.append ? offset !== pending.length : offset === published.size)) {
     return { kind: "append", base: published };
   }
-  if (offset === pending.length) return { kind: "resume", pending };
+  if (offset === pending.length) return { kind: "resume", pending, offset };
   throw interrupted(request.path, pending.length);
 }
 
@@ -65,7 +67,7 @@ export async function openingWithoutWrite(request: WriteRequest, sources: Openin
   const published = await sources.published();
   if (published !== "absent") return { kind: "edit", base: published };
   const pending = await sources.pending();
-  return pending ? { kind: "resume", pending } : { kind: "fresh", overwrites: false };
+  return pending ? { kind: "resume", pending, offset: undefined } : { kind: "fresh", overwrites: false };
 }
 
 /** What a client is told that must not go on where it wants to. */

@@ -280,7 +280,7 @@ export class PartAssembler {
   /** Sends the current part on its way, waiting while too many are, and begins the next. */
   async #seal(last = false): Promise<void> {
     const content = this.#current;
-    await this.#queue.waitForSlot(content.length);
+    await this.#queue.waitForSlot(content.length, last ? undefined : this.#stop.signal);
     const { partNumber, offset } = this.#nextPart(content.length);
     this.#onlyCopies = false;
     this.#current = new PartContent(this.#options.keeper);
@@ -300,7 +300,7 @@ export class PartAssembler {
   }
 
   async #sealCopy(source: CopySource, start: number, length: number): Promise<void> {
-    await this.#queue.waitForSlot(0);
+    await this.#queue.waitForSlot(0, this.#stop.signal);
     const position = this.#nextPart(length);
     const from = { key: source.key, start, length, ifMatch: source.etag };
     this.#queue.start((upload) => upload.copyPart(position, from, this.#cut.signal));

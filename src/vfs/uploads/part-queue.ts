@@ -59,10 +59,22 @@ export class PartQueue {
     return parts;
   }
 
-  /** Waits while too many parts are under way. Rejects with what made a part fail. */
-  async waitForSlot(size: number): Promise<void> {
+  /** Waits while too many parts are under way. Rejects with what made a part fail, or when `stop` aborts. */
+  async waitForSlot(size: number, stop?: AbortSignal): Promise<void> {
     const { memory } = this.#options.keeper;
-    while (this.#inFlight.size >= memory.inFlight(Math.max(1, size), this.#slow)) await Promise.race(this.#inFlight);
+    let end: () => void = () => undefined;
+    const stopped = new Promise<void>((resolve) => {
+      end = resolve;
+    });
+    stop?.addEventListener("abort", end, { once: true });
+    try {
+      while (this.#inFlight.size >= memory.inFlight(Math.max(1, size), this.#slow)) {
+        stop?.throwIfAborted();
+        await Promise.race([stopped, ...this.#inFlight]);
+      }
+    } finally {
+      stop?.removeEventListener("abort", end);
+    }
     this.throwFailure();
   }
 

@@ -53,6 +53,7 @@ export class UploadContent {
   #base: ObjectInfo | undefined;
   /** Etag the published version must have, from a resumed append. */
   #resumedBase: string | undefined;
+  #interruption: Error | undefined;
   #overwrites = false;
   /** Old bytes beyond what was written stay up to here. */
   #oldEnd = Number.POSITIVE_INFINITY;
@@ -172,6 +173,7 @@ export class UploadContent {
 
   /** Ends every wait of a call under way with `reason`. */
   interrupt(reason: Error): void {
+    this.#interruption = reason;
     this.#stream?.assembler.interrupt(reason);
     this.#poured?.interrupt(reason);
   }
@@ -247,7 +249,7 @@ export class UploadContent {
 
   async #begin(opening: Opening): Promise<void> {
     const { volume } = this.#options;
-    if (opening.kind === "resume") return this.#resume(opening.pending);
+    if (opening.kind === "resume") return this.#resume(opening.pending, opening.offset);
     if (opening.kind !== "fresh") this.#base = opening.base;
     if (opening.kind === "edit") {
       this.#spool = new Spool(volume.store, volume, opening.base);
@@ -259,15 +261,21 @@ export class UploadContent {
     this.#stream = this.#draft(assembler);
   }
 
-  async #resume(pending: Resumable): Promise<void> {
+  async #resume(pending: Resumable, offset: number | undefined): Promise<void> {
     const { volume, request } = this.#options;
     const row = await pending.take();
-    if (!row || row.length !== pending.length) throw interrupted(request.path, row?.length ?? 0);
+    const at = offset ?? row?.length ?? 0;
+    // Only what no part holds yet can be cut off.
+    if (!row || at > row.length || (at < row.length && at < (row.tail?.start ?? row.length))) {
+      throw interrupted(request.path, row?.length ?? 0);
+    }
     const soFar = await soFarOf(volume, row);
     if (!soFar) throw new FsError("stale", `${request.path}: the received part of this upload is lost; send the file again from the start`);
     this.#record = await UploadRecord.resume(volume, row);
     this.#resumedBase = row.base?.etag;
-    this.#stream = this.#draft(this.#assemble(soFar));
+    const assembler = this.#assemble(soFar);
+    await assembler.truncate(at);
+    this.#stream = this.#draft(assembler);
   }
 
   #draft(assembler: PartAssembler): StreamDraft {
@@ -289,7 +297,9 @@ export class UploadContent {
       created: record.created.bind(record),
       stored: record.stored.bind(record),
     };
-    return new PartAssembler(options, soFar);
+    const assembler = new PartAssembler(options, soFar);
+    if (this.#interruption) assembler.interrupt(this.#interruption);
+    return assembler;
   }
 
   async #toSpool(): Promise<void> {

@@ -236,6 +236,7 @@ export class UploadRegistry {
   async #resumable(owner: UploadOwner, name: string): Promise<Resumable | undefined> {
     // An undecided handle may be the one that asks, or wait for the same answer.
     for (const { handle } of this.live(owner.user, name)) if (!handle.isLive && handle.isDecided) await handle.ended();
+    for (const { handle } of this.live(owner.user, name)) await handle.quiet();
     const elsewhere = this.live(owner.user, name).findLast((upload) => upload.session !== owner.session && upload.handle.received > 0);
     if (elsewhere) return this.#resumableLive(owner, elsewhere.handle, name);
     const row = await this.resting.find(owner.user, name);

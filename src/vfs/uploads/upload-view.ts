@@ -27,6 +27,8 @@ export class UploadView implements PendingUploads {
     await this.#registry.settleOwn(this.#owner, key);
     const here = this.#here(key);
     if (here?.handle.hidesPublished) return this.#liveEntry(here);
+    // A session that has just ended is waited for until it is clear how much came, which takes no request.
+    for (const { handle } of this.#registry.live(user, key)) await handle.quiet();
     const live = this.#registry.live(user, key).findLast(({ handle }) => handle.received > 0);
     if (live) return this.#liveEntry(live);
     const row = (await this.#registry.resting.find(user, key)) ?? this.#registry.resting.openElsewhere(user, key);

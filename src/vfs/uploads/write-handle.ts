@@ -52,7 +52,10 @@ export class WriteHandle implements FileHandle {
   #queue: Promise<unknown> = Promise.resolve();
   #ending: Promise<void> | undefined;
   #isAborted = false;
+  #hasFailed = false;
   #isUnlinked = false;
+  #kept: number | undefined;
+  #quiet: Promise<void> = Promise.resolve();
   #isCounted = false;
   #fault: FsError | undefined;
   #lastUsedMs: number;
@@ -66,9 +69,9 @@ export class WriteHandle implements FileHandle {
     this.#content = new UploadContent({ ...options, properties: (base) => this.#tell(base) });
   }
 
-  /** Bytes received without a gap. */
+  /** Bytes received without a gap; once it is given up, those that are kept. */
   get received(): number {
-    return this.#content.received;
+    return this.#kept ?? this.#content.received;
   }
 
   /** What this is an upload of, for the row of the table if there is one. */
@@ -100,6 +103,11 @@ export class WriteHandle implements FileHandle {
   /** True until it is closed, aborted or taken over. */
   get isLive(): boolean {
     return this.#ending === undefined;
+  }
+
+  /** Resolves once `received` does not grow any more, if it is being given up. */
+  quiet(): Promise<void> {
+    return this.#quiet;
   }
 
   /** Resolves once it has ended, if it is ending. */
@@ -204,7 +212,8 @@ export class WriteHandle implements FileHandle {
   #run<Result>(work: () => Promise<Result>): Promise<Result> {
     if (this.#ending) return Promise.reject(this.#fault ?? new FsError("stale", `${this.#path}: the file is closed`));
     return this.#enqueue(async () => {
-      if (this.#fault) throw this.#fault;
+      // What came before an abort is still taken, up to the first thing that fails.
+      if (this.#fault && (this.#hasFailed || !this.#isAborted)) throw this.#fault;
       try {
         return await work();
       } catch (error) {
@@ -220,6 +229,7 @@ export class WriteHandle implements FileHandle {
     try {
       return await work();
     } catch (error) {
+      this.#hasFailed = true;
       this.#fault ??= toFsError(error, this.#path);
       throw this.#fault;
     }
@@ -292,6 +302,9 @@ export class WriteHandle implements FileHandle {
       this.#isAborted = true;
       this.#fault ??= cause instanceof FsError ? cause : new FsError("io", `${this.#path}: the upload was interrupted`, { cause });
       this.#content.interrupt(this.#fault);
+      this.#quiet = this.#enqueue(async () => {
+        this.#kept = this.#content.received;
+      });
       this.#ending = this.#enqueue(async () => {
         await this.#keep(this.#fault ?? cause);
         await this.#ended();
@@ -303,6 +316,7 @@ export class WriteHandle implements FileHandle {
   /** Keeps what was received for a resume. Never rejects. */
   async #keep(cause: Error): Promise<void> {
     const { log } = this.#options.volume;
+    this.#kept = this.#content.received;
     try {
       if (this.#content.record?.isOurs === false) {
         this.#life.become("discarded");
@@ -311,6 +325,7 @@ export class WriteHandle implements FileHandle {
       // The store has forgotten the upload, or completed it for another node: nothing can be continued.
       const isOver = this.#isUnlinked || (cause.cause instanceof StoreError && cause.cause.code === "no-such-upload");
       const remains = isOver ? await this.#content.discard() : await this.#content.keep();
+      this.#kept = remains?.length ?? 0;
       if (remains) {
         await this.#content.record?.rest("dropped", remains, { ...this.#initial, ...this.#times });
         log.info({ path: this.#path, bytes: remains.length, cause: cause.message }, "upload kept for resume");

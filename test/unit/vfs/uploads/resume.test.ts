@@ -186,6 +186,62 @@ describe("an interrupted append", () => {
   });
 });
 
+describe("a client that is back before its old session has ended", () => {
+  const bytes = pattern(700 * KIB);
+
+  for (const append of [false, true]) {
+    it(`sees what will be kept, and continues there${append ? " by append" : ""}`, async () => {
+      for (let writes = 1; writes <= 20; writes += 1) {
+        const name = `back/${writes}`;
+        let release: () => void = () => undefined;
+        const held = new Promise<void>((resolve) => {
+          release = resolve;
+        });
+        fixture.watched.onRequest = (request) => (request === "uploadPart" ? held : undefined);
+        const old = await fixture.open({ key: name });
+        const sending = Array.from({ length: writes }, (_, index) => {
+          const at = index * 33 * KIB;
+          return old.write(at, [bytes.subarray(at, at + 33 * KIB)]).catch(() => undefined);
+        });
+        const aborted = old.abort(gone);
+        const shown = fixture.view("two").find(name);
+        const size = (await shown)?.attributes.size ?? 0;
+        expect(size).toBeGreaterThan(0);
+        release();
+        const again = await fixture.open({ key: name, flags: { ...resumeFlags, append } }, fixture.view("two"));
+        await writeAll(again, bytes.subarray(size), size);
+        await again.close();
+        await Promise.all([...sending, aborted]);
+        expect(same(await fixture.read(name), bytes)).toBe(true);
+      }
+    });
+
+    it(`continues where it saw the end though more has come since${append ? ", by append" : ""}`, async () => {
+      const old = await fixture.open();
+      await writeAll(old, bytes.subarray(0, 260 * KIB));
+      const size = (await fixture.view("two").find(key))?.attributes.size ?? 0;
+      expect(size).toBe(260 * KIB);
+      await writeAll(old, bytes.subarray(260 * KIB, 300 * KIB), 260 * KIB);
+      const again = await fixture.open({ flags: { ...resumeFlags, append } }, fixture.view("two"));
+      await writeAll(again, bytes.subarray(size), size);
+      await again.close();
+      await old.abort(gone);
+      expect(same(await fixture.read(), bytes)).toBe(true);
+    });
+  }
+
+  it("is refused where what came since cannot be cut off", async () => {
+    const old = await fixture.open();
+    await writeAll(old, bytes.subarray(0, 100 * KIB));
+    const size = (await fixture.view("two").find(key))?.attributes.size ?? 0;
+    await writeAll(old, bytes.subarray(100 * KIB, 600 * KIB), 100 * KIB);
+    const again = await fixture.open({ flags: { ...resumeFlags, append: true } }, fixture.view("two"));
+    await expect(again.write(size, [bytes.subarray(size)])).rejects.toMatchObject({ code: "stale" });
+    await again.abort(gone);
+    expect(await fixture.view("two").find(key)).toMatchObject({ state: "dropped", attributes: { size: 600 * KIB } });
+  });
+});
+
 describe("an upload that the store has forgotten", () => {
   it("is told as such, and the next one begins anew", async () => {
     const bytes = pattern(700 * KIB);
