@@ -8,6 +8,7 @@ import { registerHealth } from "./health.ts";
 import { registerHostKeys } from "./host-keys.ts";
 import { registerJobs } from "./jobs.ts";
 import { registerServe } from "./serve.ts";
+import { registerSync } from "./sync.ts";
 import { EXIT_FAILURE, EXIT_OK, EXIT_USAGE, processTerminal, type Terminal, UsageError } from "./terminal.ts";
 import { registerUser } from "./user.ts";
 
@@ -35,6 +36,7 @@ function createProgram(terminal: Terminal, exit: (code: number) => void): Comman
   registerBackup(program, terminal, exit);
   registerJobs(program, terminal, exit);
   registerHealth(program, terminal, exit);
+  registerSync(program, terminal, exit);
   // Settings are inherited only by commands added after them; help and errors must behave the same everywhere.
   const inherit = (parent: Command): void => {
     for (const command of parent.commands) {

@@ -27,9 +27,17 @@ export function withPrefixGuard(store: ObjectStore, prefix: string): ObjectStore
     abort: (signal) => upload.abort(signal),
   });
   const move = store.move?.bind(store);
+  const copyFrom = store.copyFrom?.bind(store);
   const space = store.space?.bind(store);
   return {
     limits: store.limits,
+    ...(store.copyOrigin && { copyOrigin: store.copyOrigin.within(prefix) }),
+    ...(copyFrom && {
+      copyFrom: async (origin, from, to, options) => {
+        check(to);
+        return copyFrom(origin, from, to, options);
+      },
+    }),
     head: async (key, signal) => {
       check(key);
       return store.head(key, signal);
@@ -114,9 +122,12 @@ export function withConcurrencyLimit(store: ObjectStore, limit: number): ObjectS
     abort: (signal) => turns.run(signal, () => upload.abort(signal)),
   });
   const move = store.move?.bind(store);
+  const copyFrom = store.copyFrom?.bind(store);
   const space = store.space?.bind(store);
   return {
     limits: store.limits,
+    ...(store.copyOrigin && { copyOrigin: store.copyOrigin }),
+    ...(copyFrom && { copyFrom: (origin, from, to, options) => turns.run(options.signal, () => copyFrom(origin, from, to, options)) }),
     head: (key, signal) => turns.run(signal, () => store.head(key, signal)),
     get: (key, options) => turns.run(options?.signal, () => store.get(key, options)),
     put: (key, chunks, options) => turns.run(options?.signal, () => store.put(key, chunks, options)),

@@ -188,9 +188,44 @@ export interface StoreSpace {
   readonly freeObjects: number;
 }
 
+/**
+ * A store as the source of server-side copies into another one. Opaque but for `reach`: two stores with equal ones are at
+ * one provider and reached as one identity, so that `copyFrom` can work between them.
+ */
+export interface CopyOrigin {
+  /** Holds no secret. */
+  readonly reach: string;
+  /** The same, for keys that begin with `prefix` only. */
+  within(prefix: string): CopyOrigin;
+}
+
+/** Options of `copyFrom`. */
+export interface CopyFromOptions {
+  /** Version of the source; otherwise `precondition-failed`. */
+  readonly sourceIfMatch: string;
+  /** Bytes of the source. */
+  readonly sourceSize: number;
+  /** Larger objects are copied in parts (default 512 MiB). */
+  readonly partThreshold?: number;
+  readonly signal?: AbortSignal;
+}
+
+/** What `copyFrom` did. */
+export interface CopyFromResult extends PutResult {
+  /** What could not be copied along, for the operator. */
+  readonly warning?: string;
+}
+
 /** A flat store of immutable objects: see the head of this file. */
 export interface ObjectStore {
   readonly limits: StoreLimits;
+  /** This store as a source for `copyFrom` of another; absent where there is no such thing. */
+  readonly copyOrigin?: CopyOrigin;
+  /**
+   * Copies an object of another store into this one without moving its bytes through the gateway, at any size, with content
+   * type, metadata, special headers and tags. Only where `copyOrigin.reach` of both are equal: otherwise `unsupported`.
+   */
+  copyFrom?(origin: CopyOrigin, from: string, to: string, options: CopyFromOptions): Promise<CopyFromResult>;
   /** Rejects `not-found` for a missing object. */
   head(key: string, signal?: AbortSignal): Promise<ObjectInfo>;
   /** Opens an object for reading. A range that starts at or after the end is `invalid-argument`. */

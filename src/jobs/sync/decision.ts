@@ -3,23 +3,31 @@ import type { SyncPair } from "./merge.ts";
 
 /**
  * `size-or-newer`: aws-cli's default: sizes differ, or the source was modified later. `size-only`: sizes differ.
+ * `exact-timestamps`: as the default, but a download also where the times differ in either direction.
  * `etag`: both ETags are plain MD5 sums and differ, or sizes differ.
  */
-export type CompareMode = "size-or-newer" | "size-only" | "etag";
+export type CompareMode = "size-or-newer" | "size-only" | "exact-timestamps" | "etag";
 
 /** What to do with a pair. `overwrite` is a copy onto a name that is there. */
 export type Decision = "copy" | "overwrite" | "same" | "extra";
 
 const PLAIN_MD5 = /^[0-9a-f]{32}$/;
 
-/** The decision for one pair. `extra` is on the destination only. */
-export function decide(pair: SyncPair, mode: CompareMode): Decision {
+/**
+ * The decision for one pair. `extra` is on the destination only. A `download` (bucket to folder) gives files their object's
+ * time, so that aws-cli takes a file that is newer than its object for one that was changed, and fetches it again.
+ */
+export function decide(pair: SyncPair, mode: CompareMode, download = false): Decision {
   const { source, destination } = pair;
   if (!source) return "extra";
   if (!destination) return "copy";
   if (source.size !== destination.size) return "overwrite";
   if (mode === "size-only") return "same";
-  if (mode === "size-or-newer") return source.lastModifiedMs > destination.lastModifiedMs ? "overwrite" : "same";
-  const comparable = PLAIN_MD5.test(source.etag) && PLAIN_MD5.test(destination.etag);
-  return comparable && source.etag !== destination.etag ? "overwrite" : "same";
+  if (mode === "etag") {
+    const comparable = PLAIN_MD5.test(source.etag) && PLAIN_MD5.test(destination.etag);
+    return comparable && source.etag !== destination.etag ? "overwrite" : "same";
+  }
+  const laterMs = destination.lastModifiedMs - source.lastModifiedMs;
+  if (download) return laterMs > 0 || (mode === "exact-timestamps" && laterMs !== 0) ? "overwrite" : "same";
+  return laterMs < 0 ? "overwrite" : "same";
 }

@@ -4,7 +4,7 @@
  */
 import { CopyObjectCommand } from "@aws-sdk/client-s3";
 import { StoreError } from "../../errors.ts";
-import type { CopyOptions, MultipartUpload, ObjectInfo, ObjectProperties, PutResult, StoredPart } from "../objectstore.ts";
+import type { CopyOptions, ObjectInfo, ObjectProperties, PartPosition, PartSource, PutResult, StoredPart } from "../objectstore.ts";
 import { checkNotAborted } from "../request-checks.ts";
 import { withCall } from "./s3-client.ts";
 import { conditionFields, copySource, etagOf, propertyFields, quoted } from "./s3-properties.ts";
@@ -19,6 +19,8 @@ const PARALLEL_PARTS = 8;
 /** What copying needs besides the requests. */
 export interface CopyContext extends UploadContext {
   readonly special: SpecialHeaderMemory;
+  /** Removes an object that was published incomplete. */
+  readonly discard: (key: string) => Promise<void>;
 }
 
 /** See `ObjectStore.copy`. */
@@ -87,7 +89,10 @@ async function copyInParts(context: CopyContext, from: string, to: string, optio
   const { signal } = options;
   const upload = await createS3Upload(context, to, properties, { signal, special });
   try {
-    const parts = await copyParts(context, upload, source, signal);
+    const { maxParts, maxPartSize } = context.limits;
+    const partSize = Math.max(Math.min(COPY_PART_SIZE, maxPartSize), Math.ceil(source.size / maxParts));
+    const copyPart: CopyPart = (position, range, either) => upload.copyPart(position, range, either);
+    const parts = await copyParts({ source, partSize, copyPart, signal });
     return await upload.complete(parts, options, signal);
   } catch (error) {
     // The failure that matters is the first; what abort cannot remove, the janitor finds.
@@ -96,14 +101,19 @@ async function copyInParts(context: CopyContext, from: string, to: string, optio
   }
 }
 
-async function copyParts(
-  context: CopyContext,
-  upload: MultipartUpload,
-  source: ObjectInfo,
-  signal: AbortSignal | undefined,
-): Promise<StoredPart[]> {
-  const { maxParts, maxPartSize } = context.limits;
-  const partSize = Math.max(Math.min(COPY_PART_SIZE, maxPartSize), Math.ceil(source.size / maxParts));
+/** Copies one part. */
+export type CopyPart = (position: PartPosition, source: PartSource, signal: AbortSignal) => Promise<StoredPart>;
+
+/** A source and how its ranges become parts. */
+export interface PartsPlan {
+  readonly source: Pick<ObjectInfo, "key" | "size" | "etag">;
+  readonly partSize: number;
+  readonly copyPart: CopyPart;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** Copies all parts, several at once; after the first failure no more are begun. */
+export async function copyParts({ source, partSize, copyPart, signal }: PartsPlan): Promise<StoredPart[]> {
   const count = Math.ceil(source.size / partSize);
   const parts: StoredPart[] = [];
   const failed = new AbortController();
@@ -115,7 +125,7 @@ async function copyParts(
       const start = index * partSize;
       const length = Math.min(partSize, source.size - start);
       const position = { partNumber: index + 1, offset: start };
-      parts[index] = await upload.copyPart(position, { key: source.key, start, length, ifMatch: source.etag }, either);
+      parts[index] = await copyPart(position, { key: source.key, start, length, ifMatch: source.etag }, either);
     }
   };
   const workers = Array.from({ length: Math.min(PARALLEL_PARTS, count) }, async () => {
@@ -142,6 +152,6 @@ async function headSource(context: CopyContext, from: string, options: CopyOptio
 }
 
 /** Amazon: InvalidRequest "The specified copy source is larger than the maximum allowable size …"; others: EntityTooLarge. */
-function isTooLargeForOneCopy(error: unknown): boolean {
+export function isTooLargeForOneCopy(error: unknown): boolean {
   return error instanceof StoreError && (error.code === "too-large" || /larger than the maximum/i.test(error.message));
 }

@@ -81,6 +81,8 @@ export interface S3StoreOptions extends S3ConnectionOptions {
   /** Canned ACL of new objects, for buckets that still use ACLs. */
   readonly acl?: string | undefined;
   readonly log?: StoreLog | undefined;
+  /** Told of each request that is sent, repeated ones too, with its operation's name. */
+  readonly onRequest?: ((operation: string) => void) | undefined;
   readonly retry?: Partial<RetryPolicy> | undefined;
   /**
    * Whether whole objects are checked against the CRC-32 the store keeps for them while they are read (default: only

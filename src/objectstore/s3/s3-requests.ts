@@ -77,6 +77,7 @@ export class S3Requests {
     for (;;) {
       checkNotAborted(plan.signal);
       progress.attempts++;
+      this.#options.onRequest?.(plan.operation);
       try {
         const { lane, signal, headers } = plan;
         return await plan.attempt(this.#connected().client, { lane, signal, ...(headers === undefined ? {} : { headers }) });

@@ -10,7 +10,10 @@ import { StoreError } from "../../errors.ts";
 import { S3_LIMITS } from "../store-limits.ts";
 import type {
   ByteRange,
+  CopyFromOptions,
+  CopyFromResult,
   CopyOptions,
+  CopyOrigin,
   GetOptions,
   ListEntry,
   ListOptions,
@@ -30,6 +33,7 @@ import { S3Body } from "./s3-body.ts";
 import { withCall } from "./s3-client.ts";
 import { copyObject } from "./s3-copy.ts";
 import type { CopyContext } from "./s3-copy.ts";
+import { copyFromOrigin, reachOf, S3CopyOrigin } from "./s3-cross-copy.ts";
 import { deleteObjects } from "./s3-delete.ts";
 import { MalformedAnswer } from "./s3-errors.ts";
 import { ChunkBody } from "./s3-http.ts";
@@ -60,6 +64,7 @@ export function createS3Store(options: S3StoreOptions): ObjectStore {
 
 class S3Store implements ObjectStore {
   readonly limits: StoreLimits;
+  readonly copyOrigin: S3CopyOrigin;
   readonly #options: S3StoreOptions;
   readonly #log: StoreLog;
   readonly #requests: S3Requests;
@@ -85,7 +90,9 @@ class S3Store implements ObjectStore {
       head: (key) => this.head(key),
       storedCrc32: (key) => this.#storedCrc32(key),
       special: this.#special,
+      discard: (key) => this.delete([key]),
     };
+    this.copyOrigin = new S3CopyOrigin(reachOf(options), this.#context);
   }
 
   async head(key: string, signal?: AbortSignal): Promise<ObjectInfo> {
@@ -173,6 +180,10 @@ class S3Store implements ObjectStore {
     checkKey(to);
     checkProperties(options.replaceProperties);
     return copyObject(this.#context, from, to, options);
+  }
+
+  copyFrom(origin: CopyOrigin, from: string, to: string, options: CopyFromOptions): Promise<CopyFromResult> {
+    return copyFromOrigin(this.#context, origin, { from, to, reach: this.copyOrigin.reach }, options);
   }
 
   async delete(keys: readonly string[], signal?: AbortSignal): Promise<void> {

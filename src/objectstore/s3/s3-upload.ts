@@ -63,7 +63,12 @@ export async function createS3Upload(
   context: UploadContext,
   key: string,
   properties: ObjectProperties,
-  options: { readonly signal?: AbortSignal | undefined; readonly special?: SpecialHeaders | undefined } = {},
+  options: {
+    readonly signal?: AbortSignal | undefined;
+    readonly special?: SpecialHeaders | undefined;
+    /** Tags of the object as a query string. */
+    readonly tagging?: string | undefined;
+  } = {},
 ): Promise<MultipartUpload> {
   const { requests, bucket, endpoint } = context;
   const output = await requests.run({
@@ -72,7 +77,8 @@ export async function createS3Upload(
     lane: "control",
     signal: options.signal,
     attempt: async (client, call) => {
-      const fields = { ...bucket, Key: key, ...propertyFields(properties), ...options.special, ...context.storage };
+      const tagging = options.tagging === undefined ? {} : { Tagging: options.tagging };
+      const fields = { ...bucket, Key: key, ...propertyFields(properties), ...options.special, ...context.storage, ...tagging };
       const create = async (checksum: boolean): Promise<{ uploadId: string; mode: ChecksumMode }> => {
         const asked = checksum ? ({ ChecksumAlgorithm: "CRC32", ChecksumType: "FULL_OBJECT" } as const) : {};
         const answer = await client.send(withCall(new CreateMultipartUploadCommand({ ...fields, ...asked }), call));
@@ -97,6 +103,51 @@ export async function createS3Upload(
 /** Takes up an unfinished upload; makes no request. */
 export function openS3Upload(context: UploadContext, key: string, uploadId: string): MultipartUpload {
   return new S3Upload(context, key, uploadId, withoutChecksums.has(context.endpoint) ? "none" : "parts");
+}
+
+/** A part that is copied from a range of an object, in this or another bucket. */
+export interface PartCopy {
+  readonly position: PartPosition;
+  readonly source: PartSource;
+  /** The source's. */
+  readonly bucket: BucketFields;
+}
+
+/** Stores one part of `upload` as a copy. */
+export async function copyPartFrom(
+  context: UploadContext,
+  upload: Pick<MultipartUpload, "key" | "uploadId">,
+  { position, source, bucket }: PartCopy,
+  signal: AbortSignal | undefined,
+): Promise<StoredPart> {
+  checkPartSource(source);
+  checkPart(position, source.length, context.limits);
+  return context.requests.run({
+    operation: "UploadPartCopy",
+    key: upload.key,
+    lane: "slow",
+    signal,
+    attempt: async (client, call) => {
+      const command = new UploadPartCopyCommand({
+        ...context.bucket,
+        Key: upload.key,
+        UploadId: upload.uploadId,
+        PartNumber: position.partNumber,
+        CopySource: copySource(bucket.Bucket, source.key),
+        CopySourceRange: `bytes=${source.start}-${source.start + source.length - 1}`,
+        CopySourceIfMatch: quoted(source.ifMatch),
+        ...sourceOwner(bucket),
+      });
+      const { CopyPartResult: result } = await client.send(withCall(command, call));
+      const crc32 = decodeCrc32(result?.ChecksumCRC32);
+      return {
+        partNumber: position.partNumber,
+        size: source.length,
+        etag: etagOf(result?.ETag),
+        ...(crc32 === undefined ? {} : { crc32 }),
+      };
+    },
+  });
 }
 
 /** The refusal may be of the checksum fields, which are the newest thing in these requests. */
@@ -143,33 +194,7 @@ class S3Upload implements MultipartUpload {
   }
 
   async copyPart(position: PartPosition, source: PartSource, signal?: AbortSignal): Promise<StoredPart> {
-    const { requests, bucket, limits } = this.#context;
-    checkPartSource(source);
-    checkPart(position, source.length, limits);
-    return requests.run({
-      operation: "UploadPartCopy",
-      key: this.key,
-      lane: "slow",
-      signal,
-      attempt: async (client, call) => {
-        const command = new UploadPartCopyCommand({
-          ...this.#fields(),
-          PartNumber: position.partNumber,
-          CopySource: copySource(bucket.Bucket, source.key),
-          CopySourceRange: `bytes=${source.start}-${source.start + source.length - 1}`,
-          CopySourceIfMatch: quoted(source.ifMatch),
-          ...sourceOwner(bucket),
-        });
-        const { CopyPartResult: result } = await client.send(withCall(command, call));
-        const crc32 = decodeCrc32(result?.ChecksumCRC32);
-        return {
-          partNumber: position.partNumber,
-          size: source.length,
-          etag: etagOf(result?.ETag),
-          ...(crc32 === undefined ? {} : { crc32 }),
-        };
-      },
-    });
+    return copyPartFrom(this.#context, this, { position, source, bucket: this.#context.bucket }, signal);
   }
 
   async listParts(signal?: AbortSignal): Promise<StoredPart[]> {
@@ -296,7 +321,7 @@ async function orUndefined<T>(promise: Promise<T>, codes: readonly string[]): Pr
   }
 }
 
-/** `ExpectedSourceBucketOwner` where the bucket's owner is expected: source and target are the same bucket. */
+/** `ExpectedSourceBucketOwner` where the owner of the source's bucket is expected. */
 export function sourceOwner({ ExpectedBucketOwner }: BucketFields): { ExpectedSourceBucketOwner?: string } {
   return ExpectedBucketOwner === undefined ? {} : { ExpectedSourceBucketOwner: ExpectedBucketOwner };
 }
