@@ -26,8 +26,16 @@ export interface RunRecord {
   readonly details?: Readonly<Record<string, unknown>>;
 }
 
+/** Where runs are remembered. */
+export interface RunHistory {
+  /** Remembers a run. */
+  add(run: RunRecord): Promise<void>;
+  /** The last runs of `job`, oldest first. */
+  list(job: string): Promise<RunRecord[]>;
+}
+
 /** Runs by job: see the head of this file. */
-export class JobHistory {
+export class JobHistory implements RunHistory {
   readonly #folder: string;
 
   /** `stateFolder` is the node's state directory. */

@@ -1,9 +1,11 @@
 /**
  * A lock that holds across processes and hosts: an object that is written only if nobody else's is there. It expires by
- * itself, so that a holder that died does not block for ever, and is renewed by a holder that lives. Clocks of hosts that
+ * itself, so that a holder that died does not block for ever, and is renewed by a holder that lives. A holder that is known
+ * to be dead, because it ran on this very system, is not waited for. Clocks of hosts that
  * share a lock may differ by a part of its lifetime.
  */
 import { randomUUID } from "node:crypto";
+import { readFileSync, readlinkSync } from "node:fs";
 import { hostname } from "node:os";
 import { buffer } from "node:stream/consumers";
 import { StoreError } from "../errors.ts";
@@ -26,6 +28,9 @@ export interface LockRecord {
   readonly token: string;
   readonly host: string;
   readonly pid: number;
+  /** The running system and its space of process ids, and when the process began: empty where the system does not say. */
+  readonly system: string;
+  readonly begun: string;
   readonly takenMs: number;
   readonly expiresMs: number;
 }
@@ -69,6 +74,35 @@ export async function readLock(
   }
 }
 
+function readText(read: () => string): string {
+  try {
+    return read().trim();
+  } catch (error) {
+    // Not Linux, or no such process.
+    if (error instanceof Error && "code" in error) return "";
+    throw error;
+  }
+}
+
+/** Names this boot of this machine and the space that process ids count in: equal only where a pid means the same process. */
+function currentSystem(): string {
+  const boot = readText(() => readFileSync("/proc/sys/kernel/random/boot_id", "latin1"));
+  const space = readText(() => readlinkSync("/proc/self/ns/pid"));
+  return boot === "" || space === "" ? "" : `${boot} ${space}`;
+}
+
+/** When the kernel started a process, in its own ticks; empty if there is none of that id. */
+function processBegun(pid: number): string {
+  const text = readText(() => readFileSync(`/proc/${pid}/stat`, "latin1"));
+  // The command's name may hold blanks and parentheses: the fields are counted behind its last parenthesis.
+  return text.slice(text.lastIndexOf(")") + 2).split(" ")[19] ?? "";
+}
+
+/** True for a holder that ran on this very system and runs no more: its lock need not be waited for. */
+function isDead({ system, pid, begun }: LockRecord): boolean {
+  return typeof system === "string" && system !== "" && system === currentSystem() && processBegun(pid) !== begun;
+}
+
 class Lock implements HeldLock {
   readonly #options: LockOptions;
   readonly #key: string;
@@ -85,7 +119,9 @@ class Lock implements HeldLock {
     this.#options = options;
     this.#key = key;
     this.#lifetimeMs = options.lifetimeMs ?? LOCK_LIFETIME_MS;
-    this.#record = { token: randomUUID(), host: hostname(), pid: process.pid, takenMs: options.clock.now() };
+    const { pid } = process;
+    const takenMs = options.clock.now();
+    this.#record = { token: randomUUID(), host: hostname(), pid, system: currentSystem(), begun: processBegun(pid), takenMs };
   }
 
   get signal(): AbortSignal {
@@ -97,7 +133,7 @@ class Lock implements HeldLock {
     for (let attempt = 0; ; attempt++) {
       const found = await readLock(store, this.#key);
       const { record } = found ?? {};
-      if (record && record.expiresMs > clock.now()) {
+      if (record && record.expiresMs > clock.now() && !isDead(record)) {
         const since = new Date(record.takenMs).toISOString();
         throw new LockedError(`${name} is already running on ${record.host} (process ${record.pid}) since ${since}`);
       }

@@ -1,7 +1,7 @@
 /** One run of a job: under its lock, into the history and the log. Knows no kind of job. */
 import type { Clock } from "../vfs/uploads/clock.ts";
 import type { JobContext, JobLog, JobOutcome } from "./job.ts";
-import type { JobHistory, RunRecord, RunTrigger } from "./job-history.ts";
+import type { RunHistory, RunRecord, RunTrigger } from "./job-history.ts";
 import { type HeldLock, LockedError } from "./job-lock.ts";
 
 /** What a job needs to run. */
@@ -15,7 +15,7 @@ export interface RunnableJob {
 /** What a run is told and tells. */
 export interface RunOptions {
   readonly trigger: RunTrigger;
-  readonly history: JobHistory;
+  readonly history: RunHistory;
   readonly clock: Clock;
   readonly log: JobLog;
   readonly signal: AbortSignal;

@@ -5,7 +5,7 @@
 import { Cron } from "croner";
 import type { Clock } from "../vfs/uploads/clock.ts";
 import type { JobLog } from "./job.ts";
-import type { JobHistory, RunRecord, RunTrigger } from "./job-history.ts";
+import type { RunHistory, RunRecord, RunTrigger } from "./job-history.ts";
 import { runJob, type RunnableJob } from "./run-job.ts";
 
 /** Longest single wait: timers are limited, and the machine's clock may be set or sleep. */
@@ -29,7 +29,7 @@ export interface ScheduledJob extends RunnableJob {
 /** What a scheduler works with. */
 export interface SchedulerOptions {
   readonly jobs: readonly ScheduledJob[];
-  readonly history: JobHistory;
+  readonly history: RunHistory;
   readonly clock: Clock;
   readonly log: JobLog;
   /** Between 0 and 1, for the jitter (default `Math.random`). */

@@ -39,7 +39,9 @@ export class BackupFixture {
     this.#faults.set(this.prefix + name, [...faults]);
   }
 
-  async run(options: Partial<BackupOptions> & { readonly settings?: Partial<BackupOptions["settings"]> } = {}): Promise<JobOutcome> {
+  async run(
+    options: Partial<Omit<BackupOptions, "settings">> & { readonly settings?: Partial<BackupOptions["settings"]> } = {},
+  ): Promise<JobOutcome> {
     const { settings, ...rest } = options;
     return runBackup({
       user: "alice",
