@@ -21,6 +21,8 @@ import type { Upload } from "./upload.ts";
 
 /** Removals under way at the same time. */
 const PARALLEL = 32;
+/** Files deleted in one request. */
+const BATCH = 1000;
 
 /** Takes away whatever is at `path`; a directory with all below it only if `recursive`. Rejects with `FsError`. */
 export async function makeWay(fileSystem: FileSystem, path: string, recursive: boolean): Promise<void> {
@@ -175,7 +177,7 @@ export class Deletion {
   }
 
   async #deleteGroup(group: readonly Extraneous[]): Promise<void> {
-    const pool = new TaskPool(PARALLEL);
+    const files: string[] = [];
     const notEmpty = new Set<string>();
     for (const extraneous of group) {
       const { maxDelete } = this.#run.options;
@@ -190,12 +192,29 @@ export class Deletion {
         continue;
       }
       this.#deleted++;
-      if (extraneous.isDirectory) await pool.idle();
+      if (!extraneous.isDirectory) files.push(extraneous.name);
+      if (extraneous.isDirectory || files.length >= BATCH) await this.#deleteFiles(files.splice(0));
       if (extraneous.isDirectory) await this.#deleteOne(extraneous);
-      else await pool.add(() => this.#deleteOne(extraneous));
       await this.#run.writer.ready();
     }
-    await pool.idle();
+    await this.#deleteFiles(files);
+  }
+
+  /** Deletes files, all in one request where that is possible. */
+  async #deleteFiles(names: readonly string[]): Promise<void> {
+    const { fileSystem, options } = this.#run;
+    if (names.length < 2 || options.dryRun || this.#backups || !fileSystem.removeFiles) {
+      const pool = new TaskPool(PARALLEL);
+      for (const name of names) await pool.add(() => this.#deleteOne({ name, isDirectory: false }));
+      await pool.idle();
+      return;
+    }
+    const known = names.flatMap((name) => {
+      const path = destinationPath(this.#upload.destination, name);
+      return path === undefined ? [] : [{ name, path }];
+    });
+    const failures = await fileSystem.removeFiles(known.map(({ path }) => path));
+    for (const [index, { name, path }] of known.entries()) this.#report(name, path, false, failures[index]);
   }
 
   async #deleteOne({ name, isDirectory }: Extraneous): Promise<void> {
@@ -203,10 +222,16 @@ export class Deletion {
     if (path === undefined) return;
     try {
       if (!this.#run.options.dryRun) await this.#remove(path, name, isDirectory);
+      this.#report(name, path, isDirectory, undefined);
     } catch (error) {
-      if (!(error instanceof FsError)) {
-        this.#run.log.warn({ err: error, path }, "rsync deletion failed");
-      }
+      this.#report(name, path, isDirectory, error);
+    }
+  }
+
+  /** Tells the client of one deletion, or why it failed. */
+  #report(name: string, path: string, isDirectory: boolean, error: unknown): void {
+    if (error !== undefined) {
+      if (!(error instanceof FsError)) this.#run.log.warn({ err: error, path }, "rsync deletion failed");
       if (error instanceof FsError && error.code === "not-empty") this.#run.info(`cannot delete non-empty directory: ${name}`);
       else this.#run.failure("generator", `delete_file: ${isDirectory ? "rmdir" : "unlink"}`, path, error);
       return;

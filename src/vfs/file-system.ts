@@ -8,6 +8,8 @@
  * Every method rejects with an `FsError`.
  */
 
+import type { FsError } from "../errors.ts";
+
 /** What a path is. Sockets, devices and the like do not exist here. */
 export type FileType = "file" | "directory" | "symlink";
 
@@ -124,6 +126,11 @@ export interface FileSystem {
   rmdir(path: string): Promise<void>;
   /** Removes a file; a directory is `is-a-directory`. */
   remove(path: string): Promise<void>;
+  /**
+   * Removes files that a walk or listing has just shown, many in one request. The result says for each why it is still
+   * there, or undefined. Absent where nothing is gained over `remove`.
+   */
+  removeFiles?(paths: readonly string[]): Promise<readonly (FsError | undefined)[]>;
   /** Renames a file or a whole directory. An existing target is `exists` unless `replace`, which replaces files only. */
   rename(from: string, to: string, options: { readonly replace: boolean }): Promise<void>;
   /** The absolute, normalised path; it need not exist. */

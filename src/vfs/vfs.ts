@@ -21,6 +21,7 @@ import type {
 import { HOME_ATTRIBUTES, type Mount, MountTable, type Place, type VolumeMount } from "./mount-table.ts";
 import { openFile } from "./open.ts";
 import { removeFile } from "./remove.ts";
+import { removeFiles } from "./remove-files.ts";
 import { rename } from "./rename.ts";
 import { setAttributes } from "./setstat.ts";
 import { stat, statDirectory } from "./stat.ts";
@@ -117,6 +118,22 @@ export class Vfs implements FileSystem {
 
   async remove(path: string): Promise<void> {
     return removeFile(this.#writable(path));
+  }
+
+  async removeFiles(paths: readonly string[]): Promise<(FsError | undefined)[]> {
+    const byVolume = new Map<Volume, { readonly at: number; readonly target: Target }[]>();
+    for (const [at, path] of paths.entries()) {
+      const target = this.#writable(path);
+      const same = byVolume.get(target.view.volume);
+      if (same) same.push({ at, target });
+      else byVolume.set(target.view.volume, [{ at, target }]);
+    }
+    const results: (FsError | undefined)[] = new Array(paths.length);
+    for (const group of byVolume.values()) {
+      const outcomes = await removeFiles(group.map(({ target }) => target));
+      for (const [index, outcome] of outcomes.entries()) results[group[index]?.at ?? 0] = outcome;
+    }
+    return results;
   }
 
   async rename(from: string, to: string, options: { readonly replace: boolean }): Promise<void> {

@@ -133,6 +133,39 @@ onEachStore("rsync", ["rsync", "ssh"], { logLevel: "debug" }, (at) => {
       await rsync("-a", "many/", `${host}/many/`);
       expect(s3.requests.counts()).toEqual({ ListObjectsV2: 2, PutObject: 1 });
     });
+
+    it("deletes a thousand files in a request", async ({ skip }) => {
+      const { work, s3, store } = at();
+      if (!s3) return skip();
+      writeTree(join(work, "gone"), tree(900));
+      writeTree(join(work, "kept"), { "d0/kept.txt": "kept", "d1/x.txt": "x", "d2/y.txt": "y" });
+      await rsync("-a", "gone/", `${host}/gone/`);
+      await rsync("-a", "kept/", `${host}/gone/`);
+      s3.requests.clear();
+      await rsync("-a", "--delete", "kept/", `${host}/gone/`);
+      const { ListObjectsV2: lists = 0, DeleteObjects: deletions = 0, ...others } = s3.requests.counts();
+      expect(others).toEqual({});
+      expect(lists).toBeLessThanOrEqual(4);
+      expect(deletions).toBe(3);
+      expectStored(store, `${STORED}/gone`, { "d0/kept.txt": "kept", "d1/x.txt": "x", "d2/y.txt": "y" });
+    });
+
+    it("copies what stays the same of a large file within S3", async ({ skip }) => {
+      const { work, s3, store } = at();
+      if (!s3) return skip();
+      const data = Buffer.from(sample(64 * MIB));
+      writeTree(work, { "delta.bin": data });
+      await rsync("-a", "delta.bin", `${host}/delta.bin`);
+      data.fill(9, 30 * MIB, 31 * MIB);
+      writeFileSync(join(work, "delta.bin"), data);
+      s3.requests.clear();
+      await rsync("-a", "delta.bin", `${host}/delta.bin`);
+      const { UploadPartCopy: copies = 0, UploadPart: parts = 0, PutObject: puts = 0 } = s3.requests.counts();
+      expect(copies).toBeGreaterThanOrEqual(2);
+      expect(parts).toBeLessThanOrEqual(3);
+      expect(puts).toBe(0);
+      expect(store.sha256(`${STORED}/delta.bin`)).toBe(sha256(data));
+    });
   });
 });
 
