@@ -12,6 +12,7 @@ import { type JobContext, type JobKind, type JobOutcome, worstExitCode } from ".
 import { JobHistory } from "../jobs/job-history.ts";
 import { type HeldLock, takeLock } from "../jobs/job-lock.ts";
 import type { ScheduledJob } from "../jobs/scheduler.ts";
+import { createSyncJob } from "../jobs/sync/sync-job.ts";
 import { sweep, type Swept, type SweepPlace } from "../jobs/sweep-job.ts";
 import type { Logger } from "../log.ts";
 import { openStorage } from "../objectstore/open-store.ts";
@@ -21,14 +22,11 @@ import { type OpenedStorage, openUserStorage } from "./storages.ts";
 
 type JobOfKind<Kind extends JobConfig["kind"]> = JobConfig & { readonly kind: Kind };
 
-/** A scheduled sync. */
-export type SyncJob = JobOfKind<"sync">;
-
 /** What runs each kind of job. */
 export interface JobKinds {
   readonly backup: JobKind<JobOfKind<"backup">>;
   readonly sweep: JobKind<JobOfKind<"sweep">>;
-  readonly sync: JobKind<SyncJob>;
+  readonly sync: JobKind<JobOfKind<"sync">>;
 }
 
 /** What the jobs work with. */
@@ -36,8 +34,6 @@ export interface JobServicesOptions {
   readonly config: GatewayConfig;
   readonly log: Logger;
   readonly clock?: Clock;
-  /** What runs the scheduled syncs. */
-  readonly sync?: JobKind<SyncJob>;
   /** True while a session reads that file of the user's archives. */
   readonly isOpen?: (user: string, name: string) => boolean;
 }
@@ -57,10 +53,6 @@ export interface SweepRequest {
   readonly onSwept?: (swept: Swept) => void;
 }
 
-const NO_SYNC: JobKind<SyncJob> = {
-  run: () => Promise.reject(new Error("this program was built without syncs")),
-};
-
 /** See the head of this file. */
 export class JobServices {
   readonly history: JobHistory;
@@ -75,7 +67,7 @@ export class JobServices {
     this.kinds = {
       backup: { run: (job, context) => this.backup({ users: this.#usersOf(job) }, context) },
       sweep: { run: (_job, context) => this.sweep({ dryRun: false }, context) },
-      sync: options.sync ?? NO_SYNC,
+      sync: createSyncJob(options.config),
     };
   }
 
