@@ -5,7 +5,7 @@
 import type { NameFilter } from "./sync-options.ts";
 
 /** WinSCP's unfinished uploads, and the gateway's own waiting room on disks. */
-const PARTIAL = /(?:\.filepart$)|(?:^|\/)\.sftp-s3-gateway/;
+const PARTIAL = /(?:\.filepart$)|^\.sftp-gateway\//;
 
 /** True for names to leave out. */
 export function nameExcluder(filters: readonly NameFilter[], includePartial: boolean): (name: string) => boolean {

@@ -3,6 +3,7 @@
  * Knows no clock and no process.
  */
 import type { GatewayConfig, JobConfig } from "../../config/gateway-config.ts";
+import type { StoreLimits } from "../../objectstore/objectstore.ts";
 import type { JobContext, JobKind, JobOutcome } from "../job.ts";
 import { worstExitCode } from "../job.ts";
 import { nameExcluder } from "./name-filter.ts";
@@ -22,6 +23,8 @@ export interface SyncContext {
   readonly config: GatewayConfig | undefined;
   readonly terminal: SyncTerminal;
   readonly signal: AbortSignal;
+  /** Limits of stores that differ from Amazon's. */
+  readonly limits?: Partial<StoreLimits> | undefined;
   readonly onProgress?: ((summary: { readonly objects: number }) => void) | undefined;
 }
 
@@ -72,7 +75,7 @@ async function runPair(pair: Pair, args: SyncArguments, context: SyncContext, ou
   const onRequest = (operation: string): void => {
     requests[operation] = (requests[operation] ?? 0) + 1;
   };
-  const options = { flags, storage, dryRun, onRequest, onThrottle: () => queue.slowDown() };
+  const options = { flags, storage, dryRun, onRequest, onThrottle: () => queue.slowDown(), limits: context.limits };
   const source = await openSide(pair.source, { ...options, role: "source" });
   try {
     const destination = await openSide(pair.destination, { ...options, role: "destination" });

@@ -9,7 +9,7 @@ import { nearestName } from "../../config/nearest-name.ts";
 import { overlaps, parseStorageLocation, type StorageLocation } from "../../config/storage-location.ts";
 import { StoreError } from "../../errors.ts";
 import { createMemoryStore } from "../../objectstore/memory-store.ts";
-import type { ObjectStore } from "../../objectstore/objectstore.ts";
+import type { ObjectStore, StoreLimits } from "../../objectstore/objectstore.ts";
 import { openStorage, type StorageConnection } from "../../objectstore/open-store.ts";
 import { findAwsSettings } from "../../objectstore/s3/aws-settings.ts";
 import { type ConnectionFlags, type StorageFlags, SyncUsageError } from "./sync-options.ts";
@@ -83,6 +83,8 @@ export interface OpenOptions {
   readonly onRequest: (operation: string) => void;
   /** Called each time a store asks for fewer requests. */
   readonly onThrottle: () => void;
+  /** Limits of a store that differ from Amazon's. */
+  readonly limits?: Partial<StoreLimits> | undefined;
 }
 
 /** Opens a place. Rejects with `MissingPathError` for a source folder that does not exist, else with StoreErrors. */
@@ -106,7 +108,7 @@ async function openFolder(place: SyncPlace, folder: string, { role, dryRun }: Op
 }
 
 async function connectionFor({ connection }: SyncPlace, options: OpenOptions): Promise<StorageConnection> {
-  const { flags, role, storage, onRequest, onThrottle } = options;
+  const { flags, role, storage, onRequest, onThrottle, limits } = options;
   const throttled = (fields: object): void => {
     if ("fault" in fields && /slow|throttl|toomany|limit|unavailable/i.test(String(fields.fault))) onThrottle();
   };
@@ -122,6 +124,7 @@ async function connectionFor({ connection }: SyncPlace, options: OpenOptions): P
     ...(flags.endpointUrl === undefined ? {} : { endpoint: flags.endpointUrl, pathStyle: true }),
     ...(role === "destination" ? storageOptions(storage) : {}),
     log,
+    limits,
     onRequest,
   };
 }

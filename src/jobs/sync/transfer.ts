@@ -9,6 +9,8 @@ import { ObjectWriter } from "../object-writer.ts";
 
 const MIB = 1024 ** 2;
 const PART_SIZE = 8 * MIB;
+/** What S3 says of objects that were stored without a type: the destination may know better by the name. */
+const S3_DEFAULT_TYPE = "binary/octet-stream";
 /** How often an object may change between being looked at and being copied. */
 const MAX_CHANGES = 3;
 
@@ -83,14 +85,17 @@ async function stream(version: Version, to: string, options: TransferOptions): P
   try {
     const read = await source.get(version.key, { ifMatch: version.etag, signal });
     const properties = propertiesOf(read.info, version);
-    const writer = new ObjectWriter(destination, { key: to, properties, partSize, signal });
+    // Its requests are not given up half-way: an upload whose id nobody learns cannot be aborted.
+    const writer = new ObjectWriter(destination, { key: to, properties, partSize });
     let size = 0;
     try {
       for await (const chunk of read.body) {
+        signal.throwIfAborted();
         size += chunk.length;
         await writer.write(chunk);
       }
       if (size !== read.info.size) throw new StoreError("io", `${size} of ${read.info.size} bytes of '${version.key}' arrived`);
+      signal.throwIfAborted();
       await writer.commit();
     } catch (error) {
       read.destroy();
@@ -105,7 +110,8 @@ async function stream(version: Version, to: string, options: TransferOptions): P
 
 /** Type and metadata go along. Objects without a time of their own get the one they were listed with, as aws-cli does. */
 function propertiesOf(info: { contentType?: string; metadata: Readonly<Record<string, string>> }, version: Version): ObjectProperties {
-  const { contentType, metadata } = info;
+  const { metadata } = info;
+  const contentType = info.contentType === S3_DEFAULT_TYPE ? undefined : info.contentType;
   const mtime = metadata.mtime ?? String(Math.floor(version.lastModifiedMs / 1000));
   return { ...(contentType === undefined ? {} : { contentType }), metadata: { ...metadata, mtime } };
 }

@@ -7,7 +7,7 @@ import type { Tag } from "@aws-sdk/client-s3";
 import { createHash } from "node:crypto";
 import { StoreError } from "../../errors.ts";
 import type { CopyFromOptions, CopyFromResult, CopyOrigin, ObjectInfo } from "../objectstore.ts";
-import { checkKey } from "../request-checks.ts";
+import { checkKey, checkNotAborted } from "../request-checks.ts";
 import { withCall } from "./s3-client.ts";
 import { copyParts, isTooLargeForOneCopy } from "./s3-copy.ts";
 import type { CopyContext } from "./s3-copy.ts";
@@ -112,8 +112,10 @@ async function copyInParts(copy: CrossCopy): Promise<CopyFromResult> {
   const tagging = header !== "" && header.length <= MAX_TAG_HEADER ? header : undefined;
   const special = origin.context.special.recall(from, source.etag);
   const { StorageClass: _own, ...headers } = special ?? {};
-  const upload = await createS3Upload(context, to, source, { signal, special: headers, tagging });
+  // Not given up half-way: an upload whose id nobody learns cannot be aborted.
+  const upload = await createS3Upload(context, to, source, { special: headers, tagging });
   try {
+    checkNotAborted(signal);
     const result = await fillAndComplete(copy, source, upload);
     if (header !== "" && tagging === undefined) await putTags(copy, tags);
     return { ...result, ...(warning === undefined ? {} : { warning }) };
