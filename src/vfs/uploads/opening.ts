@@ -22,6 +22,10 @@ export interface Resumable {
 
 /** Where the decision gets its knowledge; each may cost a request. */
 export interface OpeningSources {
+  /**
+   * What is published now. A version that was seen some time ago is as good, since whatever is made of it is bound to
+   * that version; that there was none some time ago is not: another session may just have closed its upload.
+   */
   published(): Promise<ObjectInfo | "absent">;
   /** What this node knows. */
   pending(): Promise<Resumable | undefined>;
@@ -33,6 +37,8 @@ export interface OpeningSources {
 export type Opening =
   /** A new version from its first byte; `overwrites`: not truncated, so that bytes of the old one beyond its end stay. */
   | { readonly kind: "fresh"; readonly overwrites: boolean }
+  /** An empty file, unless one has come into being meanwhile. */
+  | { readonly kind: "create" }
   | { readonly kind: "append"; readonly base: ObjectInfo }
   /** `offset`: where the client goes on; undefined if it has not said so. */
   | { readonly kind: "resume"; readonly pending: Resumable; readonly offset: number | undefined }
@@ -43,6 +49,7 @@ export async function openingOfWrite(request: WriteRequest, offset: number, sour
   const { flags } = request;
   if (flags.truncate || flags.exclusive) return { kind: "fresh", overwrites: false };
   if (offset === 0 && !flags.append) return { kind: "fresh", overwrites: true };
+  // In this order: an upload that is just being closed is waited for, and then it is published.
   const known = await sources.pending();
   const published = await sources.published();
   const explained = known !== undefined || (published !== "absent" && (flags.append || offset === published.size)) || offset === 0;
@@ -50,7 +57,8 @@ export async function openingOfWrite(request: WriteRequest, offset: number, sour
   if (!pending || isOlder(pending, published)) return withoutPending(request, offset, published);
   if (published === "absent") {
     // The client may know a length of a moment ago; what came since is cut off if that can be done.
-    if (offset > 0 && offset <= pending.length) return { kind: "resume", pending, offset };
+    if (flags.append && offset === 0) return { kind: "resume", pending, offset: undefined };
+    if (offset <= pending.length) return { kind: "resume", pending, offset };
     throw interrupted(request.path, pending.length);
   }
   // A new try of an append that was interrupted: the version it began with is still the published one.
@@ -64,10 +72,10 @@ export async function openingOfWrite(request: WriteRequest, offset: number, sour
 /** Decides for a handle that gets its size set, is asked for its attributes, or is closed before any write. */
 export async function openingWithoutWrite(request: WriteRequest, sources: OpeningSources): Promise<Opening> {
   if (request.flags.truncate || request.flags.exclusive) return { kind: "fresh", overwrites: false };
+  const pending = await sources.pending();
   const published = await sources.published();
   if (published !== "absent") return { kind: "edit", base: published };
-  const pending = await sources.pending();
-  return pending ? { kind: "resume", pending, offset: undefined } : { kind: "fresh", overwrites: false };
+  return pending ? { kind: "resume", pending, offset: undefined } : { kind: "create" };
 }
 
 /** What a client is told that must not go on where it wants to. */
@@ -77,9 +85,14 @@ export function interrupted(path: string, length: number): FsError {
 }
 
 function withoutPending(request: WriteRequest, offset: number, published: ObjectInfo | "absent"): Opening {
+  const { append } = request.flags;
+  const size = published === "absent" ? 0 : published.size;
+  // A client that appends somewhere else than at the end has seen another version: its tail does not belong to this one.
+  if (append && offset !== 0 && offset !== size) {
+    throw new FsError("stale", `${request.path}: the file has ${size} bytes by now; look again before you append to it`);
+  }
   if (published === "absent") return { kind: "fresh", overwrites: false };
-  if (request.flags.append || offset === published.size) return { kind: "append", base: published };
-  return { kind: "edit", base: published };
+  return append || offset === size ? { kind: "append", base: published } : { kind: "edit", base: published };
 }
 
 /** An upload of another node that began before the published version was made has nothing to do with it. */

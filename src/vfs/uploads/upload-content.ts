@@ -4,43 +4,19 @@
  * Knows versions and lengths; nothing of sessions, times, or the state of the upload.
  */
 import { FsError } from "../../errors.ts";
-import type { ObjectInfo, ObjectProperties, WriteCondition } from "../../objectstore/objectstore.ts";
-import type { OpenFlags } from "../file-system.ts";
-import type { WriteRequest } from "../pending-uploads.ts";
+import type { ObjectInfo } from "../../objectstore/objectstore.ts";
 import { AnnouncedSize } from "./announced-size.ts";
 import { chunksLength } from "./chunk-list.ts";
-import { interrupted, type Opening, type OpeningSources, openingOfWrite, openingWithoutWrite, type Resumable } from "./opening.ts";
+import { interrupted, type Opening, openingOfWrite, openingWithoutWrite, type Resumable } from "./opening.ts";
 import { type AssembledSoFar, type CopySource, PartAssembler, type Remains } from "./part-assembler.ts";
+import { type ContentOptions, mirrorOf, type ReadyContent } from "./content-options.ts";
 import { conditionOf } from "./publish.ts";
-import type { MirrorScope } from "./part-mirror.ts";
 import { Spool } from "./spool.ts";
 import { StreamDraft } from "./stream-draft.ts";
 import { soFarOf, UploadRecord } from "./upload-record.ts";
-import type { UploadVolume } from "./upload-volume.ts";
 
 /** A write or a size that leaves a larger hole is refused: nobody uploads zeros for a customer. */
 const maxHole = 64 * 1024 * 1024;
-
-/** What the content of a file needs to know of it. */
-export interface ContentOptions {
-  readonly volume: UploadVolume;
-  readonly request: WriteRequest;
-  readonly sources: OpeningSources;
-  /** The key it will be published under. */
-  readonly key: string;
-  readonly user: string;
-  newId(): string;
-  /** What the store is told when the object or its multipart upload is created. */
-  properties(base: ObjectInfo | undefined): ObjectProperties;
-}
-
-/** A file that is ready to be published. */
-export interface ReadyContent {
-  readonly assembler: PartAssembler;
-  readonly condition: WriteCondition;
-  readonly base: ObjectInfo | undefined;
-  readonly size: number;
-}
 
 /** See the head of this file. Calls must not overlap, but for `interrupt` and the getters. */
 export class UploadContent {
@@ -54,6 +30,7 @@ export class UploadContent {
   /** Etag the published version must have, from a resumed append. */
   #resumedBase: string | undefined;
   #interruption: Error | undefined;
+  #onlyIfAbsent = false;
   #overwrites = false;
   /** Old bytes beyond what was written stay up to here. */
   #oldEnd = Number.POSITIVE_INFINITY;
@@ -97,7 +74,7 @@ export class UploadContent {
     if (!this.isDecided) {
       const opening = await openingWithoutWrite(this.#options.request, this.#options.sources);
       if (opening.kind === "resume") return opening.pending.length;
-      return opening.kind === "fresh" ? 0 : opening.base.size;
+      return "base" in opening ? opening.base.size : 0;
     }
     if (!this.#overwrites || this.#oldEnd <= this.#end) return Math.max(this.#end, this.#extendTo);
     const published = await this.#options.sources.published();
@@ -184,9 +161,8 @@ export class UploadContent {
     if (!this.isDecided) {
       const opening = await openingWithoutWrite(request, sources);
       if (opening.kind === "edit") return undefined;
-      if (opening.kind === "fresh" && !request.flags.create && !request.flags.truncate) {
-        throw new FsError("not-found", `${request.path}: no such file`);
-      }
+      if (opening.kind === "create" && !request.flags.create) throw new FsError("not-found", `${request.path}: no such file`);
+      this.#onlyIfAbsent = opening.kind === "create";
       await this.#begin(opening);
     }
     return this.#spool ? this.#finishSpool(this.#spool) : this.#stream && this.#finishStream(this.#stream);
@@ -250,14 +226,14 @@ export class UploadContent {
   async #begin(opening: Opening): Promise<void> {
     const { volume } = this.#options;
     if (opening.kind === "resume") return this.#resume(opening.pending, opening.offset);
-    if (opening.kind !== "fresh") this.#base = opening.base;
+    if ("base" in opening) this.#base = opening.base;
     if (opening.kind === "edit") {
       this.#spool = new Spool(volume.store, volume, opening.base);
       return;
     }
     const assembler = this.#assemble();
     if (opening.kind === "append") await assembler.appendCopy(opening.base, 0, opening.base.size);
-    else this.#overwrites = opening.overwrites;
+    else this.#overwrites = opening.kind === "fresh" && opening.overwrites;
     this.#stream = this.#draft(assembler);
   }
 
@@ -388,9 +364,11 @@ export class UploadContent {
 
   #ready(assembler: PartAssembler): ReadyContent {
     const { request } = this.#options;
-    const condition = conditionOf({ exclusive: request.flags.exclusive === true, baseEtag: this.#base?.etag ?? this.#resumedBase });
+    const exclusive = request.flags.exclusive === true || this.#onlyIfAbsent;
+    const condition = conditionOf({ exclusive, baseEtag: this.#base?.etag ?? this.#resumedBase });
     // What is written from the beginning is a new file to its reader, even if some of the old one stays behind it.
-    return { assembler, condition, base: this.#overwrites ? undefined : this.#base, size: assembler.length };
+    const base = this.#overwrites ? undefined : this.#base;
+    return { assembler, condition, base, size: assembler.length, onlyIfAbsent: this.#onlyIfAbsent };
   }
 
   async #keepSpool(spool: Spool): Promise<Remains | undefined> {
@@ -403,9 +381,4 @@ export class UploadContent {
     this.#assemble();
     return { uploadId: undefined, parts: [], tail: { ...tail, start: 0 }, length: tail.length };
   }
-}
-
-/** Mounts and editors (no CREAT, or EXCL) come back to any place; others, if at all, to the beginning. */
-function mirrorOf(flags: OpenFlags): MirrorScope {
-  return flags.exclusive || !flags.create ? "all" : "head";
 }

@@ -205,11 +205,13 @@ export class UploadRegistry {
   }
 
   #sources(owner: UploadOwner, request: WriteRequest): OpeningSources {
-    let published: Promise<ObjectInfo | "absent"> | undefined;
+    let known = typeof request.published === "object" ? request.published : undefined;
     return {
-      published: () => {
-        published ??= request.published === "unknown" ? this.#head(request) : Promise.resolve(request.published);
-        return published;
+      published: async () => {
+        if (known) return known;
+        const found = await this.#head(request);
+        if (found !== "absent") known = found;
+        return found;
       },
       pending: () => this.#resumable(owner, request.key),
       pendingElsewhere: async () => {
@@ -229,14 +231,15 @@ export class UploadRegistry {
   }
 
   async #requireNothing(request: WriteRequest, sources: OpeningSources): Promise<void> {
-    const isThere = (await sources.published()) !== "absent" || (await sources.pending()) !== undefined;
+    const isPublished = request.published === "absent" ? false : (await sources.published()) !== "absent";
+    const isThere = isPublished || (await sources.pending()) !== undefined;
     if (isThere) throw new FsError("exists", `${request.path}: the file is already there`);
   }
 
   async #resumable(owner: UploadOwner, name: string): Promise<Resumable | undefined> {
     // An undecided handle may be the one that asks, or wait for the same answer.
     for (const { handle } of this.live(owner.user, name)) if (!handle.isLive && handle.isDecided) await handle.ended();
-    for (const { handle } of this.live(owner.user, name)) await handle.quiet();
+    for (const { handle } of this.live(owner.user, name)) if (handle.isDecided) await handle.quiet();
     const elsewhere = this.live(owner.user, name).findLast((upload) => upload.session !== owner.session && upload.handle.received > 0);
     if (elsewhere) return this.#resumableLive(owner, elsewhere.handle, name);
     const row = await this.resting.find(owner.user, name);

@@ -12,9 +12,10 @@ import type { WriteRequest } from "../pending-uploads.ts";
 import { publishedSourceOf } from "../published-source.ts";
 import { toFsError } from "../store-fault.ts";
 import { chunksLength } from "./chunk-list.ts";
+import type { ReadyContent } from "./content-options.ts";
 import type { OpeningSources } from "./opening.ts";
 import { announce, propertiesOf, sameProperties } from "./publish.ts";
-import { type ReadyContent, UploadContent } from "./upload-content.ts";
+import { UploadContent } from "./upload-content.ts";
 import { UploadLife, type UploadState } from "./upload-life.ts";
 import type { TimesAndMode } from "./upload-record.ts";
 import type { UploadVolume } from "./upload-volume.ts";
@@ -267,9 +268,15 @@ export class WriteHandle implements FileHandle {
     await volume.checkQuota(ready.size - replaced, { key, size: ready.size });
     if (this.#content.record?.isOurs === false) throw new FsError("stale", `${this.#path}: the upload was continued in another session`);
     const result = await ready.assembler.publish(ready.condition).catch((error: unknown) => {
-      const isTaken = request.flags.exclusive && error instanceof StoreError && error.code === "precondition-failed";
-      throw isTaken ? new FsError("exists", `${this.#path}: the file is already there`, { cause: error }) : error;
+      const isTaken = error instanceof StoreError && error.code === "precondition-failed";
+      if (isTaken && ready.onlyIfAbsent) return undefined;
+      if (isTaken && request.flags.exclusive) throw new FsError("exists", `${this.#path}: the file is already there`, { cause: error });
+      throw error;
     });
+    if (!result) {
+      this.#life.become("discarded");
+      return this.#content.discard();
+    }
     const wanted = this.#properties(ready.base);
     const created = this.#content.record?.row.created;
     this.#life.become("published");

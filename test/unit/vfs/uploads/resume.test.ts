@@ -242,6 +242,49 @@ describe("a client that is back before its old session has ended", () => {
   });
 });
 
+describe("a client that is back while its old session's CLOSE is under way", () => {
+  const bytes = pattern(100 * KIB);
+  const append = { ...resumeFlags, append: true };
+
+  for (const [what, size, flags, wanted] of [
+    ["writes nothing more", 100 * KIB, append, "closed"],
+    ["writes nothing more without APPEND", 100 * KIB, resumeFlags, "closed"],
+    ["continues where it thought the end was", 60 * KIB, resumeFlags, "closed"],
+    ["appends where it thought the end was", 60 * KIB, append, "refused"],
+  ] as const) {
+    it(`gets the whole file and nothing twice: ${what}`, async () => {
+      let release: () => void = () => undefined;
+      fixture.watched.onRequest = (name) => (name === "put" ? new Promise((resolve) => (release = resolve)) : undefined);
+      const old = await fixture.open({ published: "absent" });
+      await writeAll(old, bytes);
+      const closing = old.close();
+      expect(await fixture.view("two").find(key)).toMatchObject({ state: "live-elsewhere" });
+      const again = await fixture.open({ flags, published: "absent" }, fixture.view("two"));
+      await new Promise((resolve) => setImmediate(resolve));
+      fixture.watched.onRequest = () => undefined;
+      const rest = writeAll(again, bytes.subarray(size), size).then(() => again.close());
+      const result = rest.then(
+        () => "closed",
+        () => "refused",
+      );
+      release();
+      await closing;
+      expect(await result).toBe(wanted);
+      await again.abort(gone);
+      expect(same(await fixture.read(), bytes)).toBe(true);
+    });
+  }
+
+  it("does not replace with an empty file what came after it opened", async () => {
+    const handle = await fixture.open({ flags: resumeFlags, published: "absent" });
+    fixture.watched.onRequest = async (name) => {
+      if (name === "put") await fixture.inner.put(key, [bytes]);
+    };
+    await handle.close();
+    expect(same(await fixture.read(), bytes)).toBe(true);
+  });
+});
+
 describe("an upload that the store has forgotten", () => {
   it("is told as such, and the next one begins anew", async () => {
     const bytes = pattern(700 * KIB);

@@ -1,0 +1,36 @@
+/** What goes into the content of a file opened for writing, and what comes out when it is ready. */
+import type { ObjectInfo, ObjectProperties, WriteCondition } from "../../objectstore/objectstore.ts";
+import type { OpenFlags } from "../file-system.ts";
+import type { WriteRequest } from "../pending-uploads.ts";
+import type { OpeningSources } from "./opening.ts";
+import type { PartAssembler } from "./part-assembler.ts";
+import type { MirrorScope } from "./part-mirror.ts";
+import type { UploadVolume } from "./upload-volume.ts";
+
+/** What the content of a file needs to know of it. */
+export interface ContentOptions {
+  readonly volume: UploadVolume;
+  readonly request: WriteRequest;
+  readonly sources: OpeningSources;
+  /** The key it will be published under. */
+  readonly key: string;
+  readonly user: string;
+  newId(): string;
+  /** What the store is told when the object or its multipart upload is created. */
+  properties(base: ObjectInfo | undefined): ObjectProperties;
+}
+
+/** A file that is ready to be published. */
+export interface ReadyContent {
+  readonly assembler: PartAssembler;
+  readonly condition: WriteCondition;
+  readonly base: ObjectInfo | undefined;
+  readonly size: number;
+  /** It is there only because the file was opened: one that has come into being meanwhile is as good. */
+  readonly onlyIfAbsent: boolean;
+}
+
+/** Mounts and editors (no CREAT, or EXCL) come back to any place; others, if at all, to the beginning. */
+export function mirrorOf(flags: OpenFlags): MirrorScope {
+  return flags.exclusive || !flags.create ? "all" : "head";
+}
