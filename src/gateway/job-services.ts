@@ -1,9 +1,5 @@
-/**
- * The jobs of the configuration, ready to run: opens the stores each needs, takes its locks, and maps every kind of job to
- * what runs it. Used by the gateway's scheduler and by the commands alike.
- */
-import { mkdir } from "node:fs/promises";
 import { join } from "node:path";
+import { makeFolder } from "../make-folder.ts";
 import type { GatewayConfig, JobConfig, UserConfig } from "../config/gateway-config.ts";
 import { xzAvailable } from "../jobs/archive/block-compressor.ts";
 import { type BackupDestination, openDestination } from "../jobs/backup-destination.ts";
@@ -174,7 +170,7 @@ export class JobServices {
     const { backups, server } = this.#options.config;
     if (backups) return openUserStorage(backups.storage, this.#options.log);
     const folder = join(server.state, "locks");
-    await mkdir(folder, { recursive: true, mode: 0o700 });
+    await makeFolder(folder, 0o700);
     const { store, prefix } = await openStorage(`file://${folder}`);
     return { store, prefix, [Symbol.asyncDispose]: () => store.close() };
   }

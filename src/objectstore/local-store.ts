@@ -6,7 +6,8 @@
  */
 import { closeSync, constants, fstatSync } from "node:fs";
 import type { Stats } from "node:fs";
-import { mkdir, rmdir, statfs } from "node:fs/promises";
+import { rmdir, statfs } from "node:fs/promises";
+import { makeFolder } from "../make-folder.ts";
 import { StoreError } from "../errors.ts";
 import { LocalBody } from "./local-body.ts";
 import { LocalLookup } from "./local-lookup.ts";
@@ -61,7 +62,7 @@ export interface LocalStoreOptions {
 /** Opens a folder as a store. Rejects with a `StoreError` if it cannot be used. */
 export async function openLocalStore({ root, now = Date.now }: LocalStoreOptions): Promise<ObjectStore> {
   try {
-    await mkdir(root, { recursive: true });
+    await makeFolder(root);
     const directory = new RootDirectory(root);
     const publisher = new Publisher(directory);
     await publisher.sweep(now());

@@ -3,10 +3,11 @@
  * two steps. Knows no connections.
  */
 import { createPrivateKey, generateKeyPair, type KeyObject, randomBytes } from "node:crypto";
-import { chmod, mkdir, open, readdir, readFile, rename, stat } from "node:fs/promises";
+import { chmod, open, readdir, readFile, rename, stat } from "node:fs/promises";
 import { hostname } from "node:os";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import { makeFolder } from "../make-folder.ts";
 import { fingerprint } from "../auth/public-key.ts";
 import { wireString } from "../auth/wire-reader.ts";
 import { ConfigError } from "../errors.ts";
@@ -45,7 +46,7 @@ export interface HostKey {
 export async function loadHostKeys(folder: string): Promise<HostKey[]> {
   let names: string[];
   try {
-    await mkdir(folder, { recursive: true, mode: 0o700 });
+    await makeFolder(folder, 0o700);
     names = (await readdir(folder)).filter((name) => FILE_NAME.test(name)).sort();
     if (!names.some((name) => !name.endsWith(NEXT))) {
       await generateHostKeys(folder);

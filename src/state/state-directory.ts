@@ -4,9 +4,9 @@
  * between runs. Knows no uploads, keys or users; `UploadTable`, `TailStore` and the metadata cache know what they keep.
  */
 import { mkdirSync, readFileSync, renameSync } from "node:fs";
-import { mkdir } from "node:fs/promises";
 import path from "node:path";
 import { type Database, open as openEnvironment, type RootDatabase } from "lmdb";
+import { makeFolder } from "../make-folder.ts";
 import { putBrokenStoreAside } from "./store-file.ts";
 
 /** Named tables one environment can hold. */
@@ -37,7 +37,7 @@ export class StateDirectory {
    * begun; `onBroken` is told why. Rejects with the system's error if the directory cannot be created or written.
    */
   static async open(localPath: string, options: { readonly onBroken?: (error: Error) => void } = {}): Promise<StateDirectory> {
-    await mkdir(localPath, { recursive: true, mode: 0o700 });
+    await makeFolder(localPath, 0o700);
     const storePath = path.join(localPath, "store");
     const aside = putBrokenStoreAside(path.join(storePath, "data.mdb"));
     if (aside) options.onBroken?.(new Error(`the store was damaged and is now ${aside}`));
