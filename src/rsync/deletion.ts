@@ -92,6 +92,7 @@ export class Deletion {
       const extraneous = names[at];
       if (!extraneous) continue;
       const parent = parentName(extraneous.name);
+      await this.#filters.enter(parent);
       const owner = owners.get(parent) ?? this.#upload.byName.get(parent) ?? -1;
       const fate = this.#fate(extraneous, fates.get(parent), owner);
       if (extraneous.isDirectory) {

@@ -34,7 +34,8 @@ interface Found {
 /** See the head of this file. */
 export class DownloadListBuilder {
   readonly #run: Run;
-  readonly #filters: FilterList;
+  readonly #filtersBelow: (root: string) => FilterList;
+  readonly #filters = new Map<string, FilterList>();
   readonly #encoder: FileListEncoder;
   readonly #list = new FileList();
   /** Directory each entry's name is relative to, as an index in `#roots`. */
@@ -43,9 +44,10 @@ export class DownloadListBuilder {
   readonly #sent = new Set<string>();
   #pending: Found[] = [];
 
-  constructor(run: Run, filters: FilterList) {
+  /** `filtersBelow` makes the rules for names relative to a directory. */
+  constructor(run: Run, filtersBelow: (root: string) => FilterList) {
     this.#run = run;
-    this.#filters = filters;
+    this.#filtersBelow = filtersBelow;
     this.#encoder = new FileListEncoder(run.writer.out, run.options, run.format);
   }
 
@@ -168,13 +170,25 @@ export class DownloadListBuilder {
     }
   }
 
+  #excludes(root: string, name: string, isDirectory: boolean): boolean | Promise<boolean> {
+    let filters = this.#filters.get(root);
+    if (!filters) {
+      filters = this.#filtersBelow(root);
+      this.#filters.set(root, filters);
+    }
+    if (filters.empty) return false;
+    const rules = filters;
+    const entered = rules.enter(parentName(name));
+    return entered ? entered.then(() => rules.excludes(name, isDirectory)) : rules.excludes(name, isDirectory);
+  }
+
   async #walk(root: string, prefix: string, path: string): Promise<void> {
     const excluded = new Set<string>();
     for await (const batch of this.#run.fileSystem.walk(path)) {
       for (const entry of batch) {
         const name = prefix + toWire(entry.path);
         const isDirectory = entry.attributes.type === "directory";
-        if (excluded.has(parentName(name)) || this.#filters.excludes(name, isDirectory)) {
+        if (excluded.has(parentName(name)) || (await this.#excludes(root, name, isDirectory))) {
           if (isDirectory) excluded.add(name);
           continue;
         }
@@ -190,7 +204,7 @@ export class DownloadListBuilder {
         for (const entry of batch) {
           const name = prefix + toWire(entry.name);
           const child = joinPath(path, entry.name);
-          if (!this.#filters.excludes(name, entry.attributes.type === "directory")) {
+          if (!(await this.#excludes(root, name, entry.attributes.type === "directory"))) {
             await this.#add(root, name, child, entry.attributes, 0, true);
           }
         }
@@ -203,7 +217,7 @@ export class DownloadListBuilder {
   /** Adds an entry; false if it is left out. `checked`: the filters were asked. */
   async #add(root: string, name: string, path: string, attributes: Attributes, flags: number, checked = false): Promise<boolean> {
     const isDirectory = attributes.type === "directory";
-    if (!checked && name !== "." && this.#filters.excludes(name, isDirectory)) return false;
+    if (!checked && name !== "." && (await this.#excludes(root, name, isDirectory))) return false;
     if (this.#sent.has(name)) return true;
     if (attributes.type === "symlink") {
       this.#run.info(`skipping non-regular file "${name}"`);

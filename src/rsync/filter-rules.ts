@@ -1,11 +1,12 @@
 /**
- * Include and exclude rules as they come over the wire (rsync exclude.c, protocol ≥ 29): parsing and matching. Rules
- * that read files on the server (merge files) are refused: ignoring one would delete or send what it protects.
- * Names are strings of characters 0–255. Knows no files.
+ * Include and exclude rules as they come over the wire (rsync exclude.c, protocol ≥ 29): parsing and matching, with
+ * rules that every directory brings along in a merge file. Names are strings of characters 0–255. Reads no files
+ * itself.
  */
 import { ProtocolError } from "../errors.ts";
 import { ExitStatus, RsyncExit } from "./exit-codes.ts";
 import type { MultiplexReader } from "./multiplex-reader.ts";
+import { parentName } from "./names.ts";
 import { wildmatch } from "./wildmatch.ts";
 
 const MAX_RULE = 8191;
@@ -25,7 +26,28 @@ export interface FilterRule {
   readonly directoryOnly: boolean;
   readonly anchored: boolean;
   readonly pattern: string;
+  /** The directory whose merge file it came from: what anchored patterns are relative to. */
+  readonly base?: string;
 }
+
+/** A merge file that any directory may have. */
+export interface MergeRule {
+  readonly file: string;
+  readonly side: Side | undefined;
+  /** Its rules count below the directory, too. */
+  readonly inherits: boolean;
+  /** Lines are patterns without an action: all of them exclude, or include. */
+  readonly plain: "-" | "+" | undefined;
+  /** Patterns end at any blank, not only at the end of the line. */
+  readonly words: boolean;
+  readonly perishable: boolean;
+}
+
+/** One rule of the list. */
+export type Rule = FilterRule | MergeRule;
+
+/** Reads the merge file `file` of the directory `directory` (a name); undefined if it has none. */
+export type MergeFileReader = (directory: string, file: string) => Promise<string | undefined>;
 
 const ACTIONS: ReadonlyMap<string, { readonly include: boolean; readonly side?: Side }> = new Map([
   ["+", { include: true }],
@@ -36,35 +58,35 @@ const ACTIONS: ReadonlyMap<string, { readonly include: boolean; readonly side?: 
   ["S", { include: true, side: "sender" }],
 ]);
 
+const NAMED_ACTIONS: ReadonlyMap<string, string> = new Map([
+  ["exclude", "-"],
+  ["include", "+"],
+  ["hide", "H"],
+  ["show", "S"],
+  ["protect", "P"],
+  ["risk", "R"],
+  ["clear", "!"],
+]);
+
+/** What `-C` excludes everywhere: rsync(1), "--cvs-exclude". */
+const CVS_PATTERNS =
+  "RCS SCCS CVS CVS.adm RCSLOG cvslog.* tags TAGS .make.state .nse_depinfo *~ #* .#* ,* _$* *$ *.old *.bak *.BAK *.orig *.rej .del-* " +
+  "*.a *.olb *.o *.obj *.so *.exe *.Z *.elc *.ln core .svn/ .git/ .hg/ .bzr/";
+
 function refused(text: string): RsyncExit {
   return new RsyncExit(ExitStatus.unsupported, `rsync: the filter rule "${text.slice(0, 100)}" is not supported on this server`);
 }
 
-/**
- * Parses one rule; undefined for one that has no effect here; `clear` empties the list. Throws `RsyncExit` for kinds that
- * cannot be honoured and `ProtocolError` for what is no rule.
- */
-export function parseRule(text: string, deleteExcluded: boolean): FilterRule | "clear" | undefined {
-  if (text === "!") return "clear";
-  const action = ACTIONS.get(text.charAt(0));
-  if (!action) {
-    if (/^[:.]/.test(text)) throw refused(text);
-    throw new ProtocolError(`Unknown filter rule: ${text.slice(0, 100)}`);
-  }
-  const match = /^.[,]?([/!srpxCenw]*)[ _]([^]*)$/.exec(text);
-  if (!match) throw new ProtocolError(`Unknown filter rule: ${text.slice(0, 100)}`);
-  const modifiers = match[1] ?? "";
-  if (modifiers.includes("C")) throw refused(text);
-  if (modifiers.includes("x")) return undefined;
-  let side = action.side;
-  if (modifiers.includes("s") !== modifiers.includes("r")) side = modifiers.includes("s") ? "sender" : "receiver";
-  else if (deleteExcluded && side === undefined) side = "sender";
-  let pattern = match[2] ?? "";
-  if (pattern === "") throw new ProtocolError("empty filter rule");
-  const directoryOnly = pattern.length > 1 && pattern.endsWith("/");
-  if (directoryOnly) pattern = pattern.slice(0, -1);
+function sideOf(modifiers: string, otherwise: Side | undefined): Side | undefined {
+  if (modifiers.includes("s") === modifiers.includes("r")) return otherwise;
+  return modifiers.includes("s") ? "sender" : "receiver";
+}
+
+function filterRule(include: boolean, side: Side | undefined, modifiers: string, text: string, base?: string): FilterRule {
+  const directoryOnly = text.length > 1 && text.endsWith("/");
+  const pattern = directoryOnly ? text.slice(0, -1) : text;
   return {
-    include: action.include,
+    include,
     side,
     negated: modifiers.includes("!"),
     perishable: modifiers.includes("p"),
@@ -72,23 +94,123 @@ export function parseRule(text: string, deleteExcluded: boolean): FilterRule | "
     directoryOnly,
     anchored: pattern.startsWith("/"),
     pattern: pattern.startsWith("/") ? pattern.slice(1) : pattern,
+    ...(base !== undefined && { base }),
   };
+}
+
+/** Rules for a per-directory merge file: `: name` with its modifiers. */
+function mergeRules(modifiers: string, name: string, text: string): Rule[] {
+  const cvs = modifiers.includes("C");
+  const file = (cvs && name === "" ? ".cvsignore" : name).replace(/^\//, "");
+  if (file === "" || file.includes("/")) throw refused(text);
+  const side = sideOf(modifiers, undefined);
+  const plain = cvs || modifiers.includes("-") ? "-" : modifiers.includes("+") ? "+" : undefined;
+  const merge: MergeRule = {
+    file,
+    side,
+    inherits: !cvs && !modifiers.includes("n"),
+    plain,
+    words: cvs || modifiers.includes("w"),
+    perishable: modifiers.includes("p"),
+  };
+  return modifiers.includes("e") ? [merge, filterRule(false, side, "", file)] : [merge];
+}
+
+/**
+ * Parses one rule, which may stand for several; `clear` empties the list. Throws `RsyncExit` for kinds that cannot be
+ * honoured (ignoring one would delete or send what it protects) and `ProtocolError` for what is no rule.
+ */
+export function parseRule(text: string, deleteExcluded: boolean, base?: string): readonly Rule[] | "clear" {
+  if (text === "!") return "clear";
+  if (text === "-C") return CVS_PATTERNS.split(" ").map((pattern) => filterRule(false, undefined, "p", pattern, base));
+  const kind = text.charAt(0);
+  const match = /^.[,]?([/!srpxCenw+-]*)(?:[ _]([^]*))?$/.exec(text);
+  const modifiers = match?.[1] ?? "";
+  const pattern = match?.[2] ?? "";
+  if (match && kind === ":" && base === undefined) return mergeRules(modifiers, pattern, text);
+  if (kind === ":" || kind === ".") throw refused(text);
+  const action = ACTIONS.get(kind);
+  if (!action || !match || pattern === "") throw new ProtocolError(`Unknown filter rule: ${text.slice(0, 100)}`);
+  if (modifiers.includes("C")) throw refused(text);
+  if (modifiers.includes("x")) return [];
+  const side = sideOf(modifiers, action.side) ?? (deleteExcluded ? "sender" : undefined);
+  return [filterRule(action.include, side, modifiers, pattern, base)];
+}
+
+/** The rules of a merge file found in the directory `base`. */
+function parseMergeFile(merge: MergeRule, content: string, deleteExcluded: boolean, base: string): FilterRule[] {
+  let rules: FilterRule[] = [];
+  const lines = merge.words ? content.split(/\s+/) : content.split(/[\r\n\0]+/);
+  for (const line of lines) {
+    if (line === "" || (!merge.words && /^[#;]/.test(line))) continue;
+    if (line === "!") rules = [];
+    else if (merge.plain) {
+      const side = merge.side ?? (deleteExcluded ? "sender" : undefined);
+      rules.push(filterRule(merge.plain === "+", side, merge.perishable ? "p" : "", line, base));
+    } else {
+      const [word = "", ...rest] = line.split(/[ _]/);
+      const named = NAMED_ACTIONS.get(word.replace(/,.*/, ""));
+      const short =
+        named === undefined ? line : named === "!" ? "!" : `${named}${word.slice(word.indexOf(",") + 1 || word.length)} ${rest.join(" ")}`;
+      const parsed = parseRule(short, deleteExcluded, base);
+      if (parsed === "clear") rules = [];
+      else for (const rule of parsed) if (!("file" in rule)) rules.push(merge.side ? { ...rule, side: rule.side ?? merge.side } : rule);
+    }
+    if (rules.length > MAX_RULES) throw new ProtocolError("too many rules in a merge file");
+  }
+  return rules;
 }
 
 /** The rules of one run for one side, in order. */
 export class FilterList {
-  readonly #rules: readonly FilterRule[];
+  readonly #rules: readonly Rule[];
+  readonly #side: Side;
   readonly #root: string;
+  readonly #deleteExcluded: boolean;
+  readonly #readMergeFile: MergeFileReader | undefined;
+  readonly #merges: boolean;
+  /** Rules of merge files by merge rule and directory. */
+  readonly #merged = new Map<MergeRule, Map<string, readonly FilterRule[]>>();
 
   /** `root`: the virtual path of the transfer root as characters 0–255, without trailing `/`. */
-  constructor(rules: readonly FilterRule[], side: Side, root: string) {
+  constructor(
+    rules: readonly Rule[],
+    side: Side,
+    root: string,
+    merging?: { readonly read: MergeFileReader; readonly deleteExcluded: boolean },
+  ) {
     this.#rules = rules.filter((rule) => rule.side === undefined || rule.side === side);
+    this.#side = side;
     this.#root = root;
+    this.#readMergeFile = merging?.read;
+    this.#deleteExcluded = merging?.deleteExcluded ?? false;
+    this.#merges = this.#rules.some((rule) => "file" in rule);
   }
 
   /** True if there is no rule at all. */
   get empty(): boolean {
     return this.#rules.length === 0;
+  }
+
+  /** To be awaited before names in `directory` are asked for: reads its merge files and its parents'. */
+  enter(directory: string): Promise<void> | undefined {
+    return this.#merges ? this.#load(directory) : undefined;
+  }
+
+  async #load(directory: string): Promise<void> {
+    if (directory !== ".") await this.#load(parentName(directory));
+    for (const rule of this.#rules) {
+      if (!("file" in rule)) continue;
+      const known = this.#merged.get(rule) ?? new Map<string, readonly FilterRule[]>();
+      this.#merged.set(rule, known);
+      if (known.has(directory)) continue;
+      const content = await this.#readMergeFile?.(directory, rule.file);
+      const rules = content === undefined ? [] : parseMergeFile(rule, content, this.#deleteExcluded, directory);
+      known.set(
+        directory,
+        rules.filter(({ side }) => side === undefined || side === this.#side),
+      );
+    }
   }
 
   /**
@@ -97,11 +219,30 @@ export class FilterList {
    */
   excludes(name: string, isDirectory: boolean, ignorePerishable = false): boolean {
     for (const rule of this.#rules) {
-      if (ignorePerishable && rule.perishable) continue;
-      const subject = rule.absolutePath ? `${this.#root}/${name}`.replace(/^\/+/, "") : name;
-      if (matches(rule, subject, isDirectory)) return !rule.include;
+      const found =
+        "file" in rule
+          ? this.#decidedBy(rule, name, isDirectory, ignorePerishable)
+          : this.#decides(rule, name, isDirectory, ignorePerishable)
+            ? rule
+            : undefined;
+      if (found) return !found.include;
     }
     return false;
+  }
+
+  /** The first rule that matches in the merge files on the way from the name's directory upwards. */
+  #decidedBy(merge: MergeRule, name: string, isDirectory: boolean, ignorePerishable: boolean): FilterRule | undefined {
+    const byDirectory = this.#merged.get(merge);
+    for (let directory = parentName(name); ; directory = parentName(directory)) {
+      const found = byDirectory?.get(directory)?.find((rule) => this.#decides(rule, name, isDirectory, ignorePerishable));
+      if (found || directory === "." || !merge.inherits) return found;
+    }
+  }
+
+  #decides(rule: FilterRule, name: string, isDirectory: boolean, ignorePerishable: boolean): boolean {
+    if (ignorePerishable && rule.perishable) return false;
+    const below = rule.base !== undefined && rule.base !== "." && rule.anchored ? name.slice(rule.base.length + 1) : name;
+    return matches(rule, rule.absolutePath ? `${this.#root}/${name}`.replace(/^\/+/, "") : below, isDirectory);
   }
 }
 
@@ -147,8 +288,8 @@ function lastComponents(name: string, count: number): string {
 }
 
 /** Reads the rule list at the start of the client's stream. */
-export async function receiveFilterRules(reader: MultiplexReader, deleteExcluded: boolean): Promise<FilterRule[]> {
-  let rules: FilterRule[] = [];
+export async function receiveFilterRules(reader: MultiplexReader, deleteExcluded: boolean): Promise<Rule[]> {
+  let rules: Rule[] = [];
   for (let count = 0; count < MAX_RULES; count++) {
     const text = await reader.decode((cursor) => {
       const length = cursor.i32();
@@ -156,9 +297,9 @@ export async function receiveFilterRules(reader: MultiplexReader, deleteExcluded
       return length === 0 ? undefined : cursor.latin1(length);
     });
     if (text === undefined) return rules;
-    const rule = parseRule(text, deleteExcluded);
-    if (rule === "clear") rules = [];
-    else if (rule) rules.push(rule);
+    const parsed = parseRule(text, deleteExcluded);
+    if (parsed === "clear") rules = [];
+    else rules.push(...parsed);
   }
   throw new ProtocolError("too many filter rules");
 }

@@ -8,7 +8,8 @@ import { ExitStatus, RsyncExit } from "./exit-codes.ts";
 import { NDX_DEL_STATS, NDX_DONE } from "./file-index.ts";
 import type { FileList } from "./file-list.ts";
 import { sortFileList } from "./file-list-sort.ts";
-import { FilterList, receiveFilterRules } from "./filter-rules.ts";
+import { FilterList, parseRule, receiveFilterRules } from "./filter-rules.ts";
+import { mergeFileReader } from "./merge-files.ts";
 import { absolutePath, joinPath, toText, toWire } from "./names.ts";
 import type { Run } from "./run.ts";
 import { Sender } from "./sender.ts";
@@ -25,8 +26,14 @@ export async function serveDownload(run: Run): Promise<void> {
   const { options, reader, writer } = run;
   const startedAt = Date.now();
   const rules = await receiveFilterRules(reader, options.deleteExcluded);
+  if (options.cvsExclude)
+    for (const text of [":C", "-C"])
+      rules.push(...[parseRule(text, options.deleteExcluded)].flatMap((parsed) => (parsed === "clear" ? [] : parsed)));
   const first = options.paths[0]?.text || ".";
-  const builder = new DownloadListBuilder(run, new FilterList(rules, "sender", toWire(absolutePath(first))));
+  const builder = new DownloadListBuilder(run, (root) => {
+    const merging = { read: mergeFileReader(run.fileSystem, root), deleteExcluded: options.deleteExcluded };
+    return new FilterList(rules, "sender", toWire(root), merging);
+  });
   const list = options.filesFrom === undefined ? await builder.fromArguments(argumentsOf(run)) : await fromNames(run, builder, first);
   writer.flush();
   if (list.length === 0) return;

@@ -13,6 +13,7 @@ import { sortFileList } from "./file-list-sort.ts";
 import { FilePlanner } from "./file-plan.ts";
 import { FilterList, parseRule, receiveFilterRules } from "./filter-rules.ts";
 import { Generator } from "./generator.ts";
+import { mergeFileReader } from "./merge-files.ts";
 import { absolutePath, parentName, toWire } from "./names.ts";
 import { EntryFlag, type FileList } from "./file-list.ts";
 import { Receiver } from "./receiver.ts";
@@ -59,10 +60,12 @@ export async function serveUpload(run: Run): Promise<void> {
   const upload = new Upload(run, list, byName, destination, index);
   const backups = options.backup ? new Backups(run, destination) : undefined;
   if (options.backup && options.backupDir === undefined && !options.deleteExcluded) {
-    const rule = parseRule(`P *${options.suffix ?? "~"}`, false);
-    if (rule && rule !== "clear") rules.push(rule);
+    const protection = parseRule(`P *${options.suffix ?? "~"}`, false);
+    if (protection !== "clear") rules.push(...protection);
   }
-  const deletion = deletes ? new Deletion(upload, new FilterList(rules, "receiver", toWire(destination.root)), backups) : undefined;
+  const merging = { read: mergeFileReader(run.fileSystem, destination.root), deleteExcluded: options.deleteExcluded };
+  const filters = new FilterList(rules, "receiver", toWire(destination.root), merging);
+  const deletion = deletes ? new Deletion(upload, filters, backups) : undefined;
   await deletion?.prepare();
   const alternates = options.alternate ? new AlternateBases(run, list, byName, destination, options.alternate) : undefined;
   await alternates?.fill();

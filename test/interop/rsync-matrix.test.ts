@@ -35,6 +35,9 @@ const SOURCE: Tree = {
   "growing.bin": { content: Buffer.concat([big, big.subarray(0, 1000)]), mtime: TIME + 3 },
   "x.log": { content: "log of the source" },
   ".hidden": { content: "hidden" },
+  ".rsync-filter": { content: "# comment\n- *.log\n+ keep.me\nexclude /older.txt\nP extradir/\n" },
+  "dir/.rsync-filter": { content: "- /inner.txt\n" },
+  "dir/.cvsignore": { content: "sub *.bin" },
   "script.sh": { content: "#!/bin/sh", mode: 0o755 },
 };
 
@@ -48,6 +51,8 @@ const TARGET: Tree = {
   "dir/same2.txt": { content: "same too" },
   "dir/extra3.txt": { content: "extra" },
   "extra.txt": { content: "extra" },
+  ".rsync-filter": { content: "- *.log\n- e3.txt\n" },
+  "dir/.rsync-filter": { content: "- extra3.txt\n" },
   "extradir/e1.txt": { content: "e1" },
   "extradir/e2.log": { content: "e2" },
   "extradir/below/e3.txt": { content: "e3" },
@@ -87,6 +92,8 @@ const CASES: readonly Case[] = [
     "-a --exclude=e*/",
   ],
   ...["-a --filter='-s_*.log' --delete", "-a --filter='P_extradir' --delete", "-a --exclude=.* --delete --delete-excluded"],
+  ...["-aF", "-aFF", "-aF --delete", "-aFF --delete", "-aC", "-aC --delete", "-a --filter=:_.rsync-filter --delete --delete-excluded"],
+  ...["-a --filter=:n_.rsync-filter --delete", "-a --filter=:-_.cvsignore --delete", "-a --filter=:e_.rsync-filter --delete"],
   ...[
     "-a --partial",
     "-a --partial-dir=.part",

@@ -266,7 +266,7 @@ describe("filters", () => {
   });
 
   const excluded = (rules: readonly string[], name: string, isDirectory = false): boolean => {
-    const parsed = rules.map((rule) => parseRule(rule, false)).filter((rule) => rule !== undefined && rule !== "clear");
+    const parsed = rules.map((rule) => parseRule(rule, false)).flatMap((rule) => (rule === "clear" ? [] : rule));
     return new FilterList(parsed, "receiver", "/home").excludes(name, isDirectory);
   };
 
@@ -295,7 +295,8 @@ describe("filters", () => {
   });
 
   it("refuses what would have to be read on the server", () => {
-    expect(() => parseRule(": .rsync-filter", false)).toThrow("not supported");
+    expect(() => parseRule(". rules", false)).toThrow("not supported");
+    expect(() => parseRule(": a/b", false)).toThrow("not supported");
     expect(() => parseRule("? x", false)).toThrow(ProtocolError);
   });
 });
