@@ -4,6 +4,7 @@
  * (facts/seed-system.md §4.2).
  */
 import { createHash } from "node:crypto";
+import { setMaxListeners } from "node:events";
 import type { BackupSettings } from "../config/gateway-config.ts";
 import { StoreError } from "../errors.ts";
 import type { ObjectStore } from "../objectstore/objectstore.ts";
@@ -169,6 +170,8 @@ class BackupRun {
     const { destination, source, signal, limits = PREFETCH_LIMITS, user } = this.#options;
     // Fetches under way end with the archive, however it ends.
     const stop = new AbortController();
+    // Each fetch, part and block under way listens.
+    setMaxListeners(0, stop.signal, signal);
     const abort = (): void => stop.abort(signal.reason);
     signal.addEventListener("abort", abort, { once: true });
     const fetch = { store: source.store, signal: stop.signal, recheck: source.isLocal };

@@ -2,6 +2,7 @@
  * Uploads a stream of unknown length to S3 through the SDK's own `Upload`: for archives, whose parts need not be taken up
  * again. Requests go the way of all others: retries, region, credentials and errors are those of `S3Requests`.
  */
+import { HeadObjectCommand } from "@aws-sdk/client-s3";
 import type { S3Client } from "@aws-sdk/client-s3";
 import { Upload } from "@aws-sdk/lib-storage";
 import { Readable } from "node:stream";
@@ -29,33 +30,62 @@ export interface StreamUploadOptions {
 
 type SendableCommand = Parameters<S3Client["send"]>[0];
 
+/** Counts what has passed. */
+interface Passed {
+  bytes: number;
+}
+
+/** What the sending needs to know of the upload. */
+interface SendingContext {
+  readonly requests: S3Requests;
+  readonly object: { readonly Bucket: string; readonly Key: string; readonly ExpectedBucketOwner?: string };
+  readonly signal: AbortSignal | undefined;
+  readonly passed: Passed;
+}
+
 /** The client of `requests` whose `send` is theirs, for a library that sends by itself. */
-async function sendingThrough(requests: S3Requests, key: string, signal: AbortSignal | undefined): Promise<S3Client> {
+async function sendingThrough(context: SendingContext): Promise<S3Client> {
+  const { requests, object, signal } = context;
+  const key = object.Key;
   const client = await requests.run({ operation: "Connect", key, lane: "control", attempt: async (current) => current });
   const send = (command: SendableCommand): Promise<unknown> => {
     const operation = command.constructor.name.replace(/Command$/, "");
     const hasBody = operation === "UploadPart" || operation === "PutObject";
-    return requests.run({
+    return requests.run<unknown>({
       operation,
       key,
       lane: hasBody ? "write" : "slow",
       // What was begun is cleaned up after an abort, too.
       signal: operation === "AbortMultipartUpload" ? undefined : signal,
       attempt: (current, call) => current.send(withCall(command, call)),
+      ...(operation === "CompleteMultipartUpload" ? { recover: () => findCompleted(context) } : {}),
     });
   };
   return Object.assign(Object.create(client) as S3Client, { send });
 }
 
-async function* untilAborted(body: AsyncIterable<Uint8Array>, signal: AbortSignal | undefined): AsyncGenerator<Uint8Array> {
+/** The answer to a completion was lost, and the upload is gone: the object is there if it has all the bytes. */
+async function findCompleted({ requests, object, signal, passed }: SendingContext): Promise<{ readonly ETag: string } | undefined> {
+  const { ContentLength, ETag } = await requests.run({
+    operation: "HeadObject",
+    key: object.Key,
+    lane: "control",
+    signal,
+    attempt: (client, call) => client.send(withCall(new HeadObjectCommand(object), call)),
+  });
+  return ContentLength === passed.bytes && ETag !== undefined ? { ETag } : undefined;
+}
+
+async function* untilAborted(body: AsyncIterable<Uint8Array>, signal: AbortSignal | undefined, passed: Passed): AsyncGenerator<Uint8Array> {
   for await (const chunk of body) {
     checkNotAborted(signal);
+    passed.bytes += chunk.length;
     yield chunk;
   }
 }
 
 /**
- * Stores `body` as one object, which is not visible before its end; when it fails nothing is left behind. Rejects with a
+ * Stores `body` as one object under a key that has none, which is not visible before its end; when it fails nothing is left behind. Rejects with a
  * StoreError, or as `body` does.
  */
 export async function uploadStream(store: S3StoreOptions, options: StreamUploadOptions): Promise<{ readonly etag: string }> {
@@ -63,16 +93,17 @@ export async function uploadStream(store: S3StoreOptions, options: StreamUploadO
   checkKey(key);
   checkProperties(properties);
   const requests = new S3Requests(store);
+  const passed: Passed = { bytes: 0 };
+  const owner = store.expectedBucketOwner === undefined ? {} : { ExpectedBucketOwner: store.expectedBucketOwner };
+  const object = { Bucket: store.bucket, Key: key, ...owner };
   try {
     const upload = new Upload({
-      client: await sendingThrough(requests, key, signal),
+      client: await sendingThrough({ requests, object, signal, passed }),
       partSize,
       queueSize: partSize > LARGE_PART ? 2 : PARTS_AT_ONCE,
       params: {
-        Bucket: store.bucket,
-        ...(store.expectedBucketOwner === undefined ? {} : { ExpectedBucketOwner: store.expectedBucketOwner }),
-        Key: key,
-        Body: Readable.from(untilAborted(body, signal), { objectMode: false }),
+        ...object,
+        Body: Readable.from(untilAborted(body, signal, passed), { objectMode: false }),
         ...propertyFields(properties),
         ...storageFields(store),
       },
