@@ -3,6 +3,7 @@ import { Command, CommanderError } from "commander";
 import { readFileSync } from "node:fs";
 import { ConfigError } from "../errors.ts";
 import { registerBackup } from "./backup.ts";
+import { registerCheck } from "./check.ts";
 import { registerConfig } from "./config.ts";
 import { registerHealth } from "./health.ts";
 import { registerHostKeys } from "./host-keys.ts";
@@ -37,6 +38,7 @@ function createProgram(terminal: Terminal, exit: (code: number) => void): Comman
   registerJobs(program, terminal, exit);
   registerHealth(program, terminal, exit);
   registerSync(program, terminal, exit);
+  registerCheck(program, terminal, exit);
   // Settings are inherited only by commands added after them; help and errors must behave the same everywhere.
   const inherit = (parent: Command): void => {
     for (const command of parent.commands) {
