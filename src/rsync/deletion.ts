@@ -17,6 +17,7 @@ import { TaskPool } from "./in-order.ts";
 import { Tag } from "./multiplex.ts";
 import { joinPath, parentName, toWire } from "./names.ts";
 import type { Run } from "./run.ts";
+import { Turns } from "./turns.ts";
 import type { Upload } from "./upload.ts";
 
 /** Removals under way at the same time. */
@@ -88,7 +89,9 @@ export class Deletion {
     const fates = new Map<string, Fate>();
     const owners = new Map<string, number>();
     const ordered: Extraneous[] = [];
+    const turns = new Turns();
     for (const at of order) {
+      await turns.due();
       const extraneous = names[at];
       if (!extraneous) continue;
       const parent = parentName(extraneous.name);

@@ -15,6 +15,7 @@ import type { FilterList } from "./filter-rules.ts";
 import { inOrder } from "./in-order.ts";
 import { absolutePath, joinPath, parentName, toWire } from "./names.ts";
 import type { Run } from "./run.ts";
+import { Turns } from "./turns.ts";
 
 const FILE_TYPE = 0o100000;
 const DIRECTORY_TYPE = 0o040000;
@@ -184,8 +185,10 @@ export class DownloadListBuilder {
 
   async #walk(root: string, prefix: string, path: string): Promise<void> {
     const excluded = new Set<string>();
+    const turns = new Turns();
     for await (const batch of this.#run.fileSystem.walk(path)) {
       for (const entry of batch) {
+        await turns.due();
         const name = prefix + toWire(entry.path);
         const isDirectory = entry.attributes.type === "directory";
         if (excluded.has(parentName(name)) || (await this.#excludes(root, name, isDirectory))) {

@@ -7,7 +7,7 @@ import { ProtocolError } from "../errors.ts";
 import { ExitStatus, RsyncExit } from "./exit-codes.ts";
 import type { MultiplexReader } from "./multiplex-reader.ts";
 import { parentName } from "./names.ts";
-import { wildmatch } from "./wildmatch.ts";
+import { type StepCount, wildmatch } from "./wildmatch.ts";
 
 const MAX_RULE = 8191;
 const MAX_RULES = 10_000;
@@ -169,6 +169,8 @@ export class FilterList {
   readonly #deleteExcluded: boolean;
   readonly #readMergeFile: MergeFileReader | undefined;
   readonly #merges: boolean;
+  /** Of the name that is being asked for. */
+  #count: StepCount = { steps: 0 };
   /** Rules of merge files by merge rule and directory. */
   readonly #merged = new Map<MergeRule, Map<string, readonly FilterRule[]>>();
 
@@ -218,6 +220,7 @@ export class FilterList {
    * a directory that is being deleted.
    */
   excludes(name: string, isDirectory: boolean, ignorePerishable = false): boolean {
+    this.#count = { steps: 0 };
     for (const rule of this.#rules) {
       const found =
         "file" in rule
@@ -242,17 +245,17 @@ export class FilterList {
   #decides(rule: FilterRule, name: string, isDirectory: boolean, ignorePerishable: boolean): boolean {
     if (ignorePerishable && rule.perishable) return false;
     const below = rule.base !== undefined && rule.base !== "." && rule.anchored ? name.slice(rule.base.length + 1) : name;
-    return matches(rule, rule.absolutePath ? `${this.#root}/${name}`.replace(/^\/+/, "") : below, isDirectory);
+    return matches(rule, rule.absolutePath ? `${this.#root}/${name}`.replace(/^\/+/, "") : below, isDirectory, this.#count);
   }
 }
 
-function matches(rule: FilterRule, name: string, isDirectory: boolean): boolean {
+function matches(rule: FilterRule, name: string, isDirectory: boolean, count: StepCount): boolean {
   if (rule.directoryOnly && !isDirectory) return rule.negated;
-  return matchesPattern(rule, name, isDirectory) !== rule.negated;
+  return matchesPattern(rule, name, isDirectory, count) !== rule.negated;
 }
 
 /** rsync exclude.c `rule_matches`. */
-function matchesPattern(rule: FilterRule, name: string, isDirectory: boolean): boolean {
+function matchesPattern(rule: FilterRule, name: string, isDirectory: boolean, count: StepCount): boolean {
   const { pattern, anchored } = rule;
   const slashes = pattern.split("/").length - 1 + (anchored ? 1 : 0);
   const wild = /[*?[]/.test(pattern);
@@ -266,11 +269,11 @@ function matchesPattern(rule: FilterRule, name: string, isDirectory: boolean): b
     return subject === pattern || (slashes > 0 && subject.endsWith(`/${pattern}`));
   }
   if (anchored || slashes === 0 || pattern.startsWith("**")) {
-    if (slashes > 0 || !doubleStar || anchored || pattern.startsWith("**")) return wildmatch(pattern, subject);
+    if (slashes > 0 || !doubleStar || anchored || pattern.startsWith("**")) return wildmatch(pattern, subject, count);
   }
-  if (!doubleStar) return wildmatch(pattern, lastComponents(subject, slashes + 1));
+  if (!doubleStar) return wildmatch(pattern, lastComponents(subject, slashes + 1), count);
   for (let at = 0; at >= 0; ) {
-    if (wildmatch(pattern, subject.slice(at))) return true;
+    if (wildmatch(pattern, subject.slice(at), count)) return true;
     const slash = subject.indexOf("/", at);
     at = slash < 0 ? -1 : slash + 1;
   }

@@ -19,7 +19,9 @@ import type { TokenWriter } from "./tokens.ts";
 /** Requests read ahead. */
 const AHEAD = 24;
 /** Sums kept of one request, and of all read ahead. Bytes. */
-const MAX_SUMS = 64 * 1024 * 1024;
+const MAX_SUMS = 16 * 1024 * 1024;
+/** Blocks searched for in one file. */
+const MAX_BLOCKS = 1_000_000;
 /** Ends of phases until the last. */
 const LAST_PHASE = 2;
 /** Protocol < 31 has a defect in compressed streams with matches of longer blocks. */
@@ -160,7 +162,7 @@ export class Sender {
     const { options, protocol } = this.#run;
     const defect = options.compression === "zlib" && protocol < 31 && header.blockLength > MAX_COMPRESSED_BLOCK;
     // With --inplace the client overwrites the blocks it offers.
-    if (size <= MAX_SUMS && !defect && !options.inplace) return this.#run.reader.exactly(size);
+    if (size <= MAX_SUMS && header.count <= MAX_BLOCKS && !defect && !options.inplace) return this.#run.reader.exactly(size);
     for (let left = size; left > 0; ) left -= (await this.#run.reader.take(left)).length;
     return undefined;
   }

@@ -4,8 +4,13 @@
  */
 import { ProtocolError } from "../errors.ts";
 
-/** Steps one match may take. */
-const STEP_BUDGET = 200_000;
+/** Steps one match, or several that share a count, may take. */
+const STEP_BUDGET = 1_000_000;
+
+/** Steps taken so far, for matches that share the budget. */
+export interface StepCount {
+  steps: number;
+}
 
 const CLASSES: ReadonlyMap<string, RegExp> = new Map([
   ["alnum", /[A-Za-z0-9]/],
@@ -30,11 +35,16 @@ type Outcome = "match" | "no" | "give-up" | "give-up-to-slash";
 class Matcher {
   readonly #pattern: string;
   readonly #text: string;
-  #steps = 0;
+  readonly #count: StepCount;
 
-  constructor(pattern: string, text: string) {
+  constructor(pattern: string, text: string, count: StepCount) {
     this.#pattern = pattern;
     this.#text = text;
+    this.#count = count;
+  }
+
+  #step(): void {
+    if (++this.#count.steps > STEP_BUDGET) throw new ProtocolError("the filter patterns take too long to match");
   }
 
   /** Matches the pattern from `p` against the text from `t`. */
@@ -42,7 +52,7 @@ class Matcher {
     const pattern = this.#pattern;
     const text = this.#text;
     while (p < pattern.length) {
-      if (++this.#steps > STEP_BUDGET) throw new ProtocolError("a filter pattern takes too long to match");
+      this.#step();
       const c = pattern.charAt(p);
       if (c === "*") return this.#star(p, t);
       if (t >= text.length) return "give-up";
@@ -86,7 +96,7 @@ class Matcher {
     let found = false;
     for (let first = true; first || pattern.charAt(at) !== "]"; first = false) {
       if (at >= pattern.length) return -1;
-      if (++this.#steps > STEP_BUDGET) throw new ProtocolError("a filter pattern takes too long to match");
+      this.#step();
       const named = /^\[:([a-z]+):\]/.exec(pattern.slice(at, at + 12));
       if (named) {
         found ||= CLASSES.get(named[1] ?? "")?.test(character) ?? false;
@@ -106,7 +116,8 @@ class Matcher {
   }
 }
 
-/** True if the whole of `text` matches `pattern`. Throws `ProtocolError` when that takes too long. */
-export function wildmatch(pattern: string, text: string): boolean {
-  return new Matcher(pattern, text).match(0, 0) === "match";
+/** True if the whole of `text` matches `pattern`. Throws `ProtocolError` when that, with what `count` says, takes too long. */
+export function wildmatch(pattern: string, text: string, count: StepCount = { steps: 0 }): boolean {
+  count.steps++;
+  return new Matcher(pattern, text, count).match(0, 0) === "match";
 }

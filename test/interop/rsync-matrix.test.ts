@@ -212,9 +212,9 @@ async function theirs(test: Case, up: boolean, times: boolean, extra: readonly s
   return { result, remote: describeLocal(remote, times), local: describeLocal(directory, times) };
 }
 
-/** Lines of output without what depends on the place, the version and the times of directories. */
+/** Lines of output, each once, without what depends on the place, the version and the times of directories. */
 function comparable(text: string): string[] {
-  return text
+  const lines = text
     .replaceAll(/\/\S*\/(ours|theirs|remote)\d+/g, "")
     .replaceAll("update retained", "update discarded")
     .replaceAll(/( at \w+\.c\(\d+\))? \[\w+(=[\d.]+)?\]$/gm, "")
@@ -224,15 +224,14 @@ function comparable(text: string): string[] {
       (line) =>
         !/^(sent |total size|sending incremental|receiving |building |delta-transmission|\[\w+\]|opening|server_|client_)/.test(line),
     )
-    .filter((line) => !/write error: Broken pipe/.test(line))
-    .sort();
+    .filter((line) => !/write error: Broken pipe/.test(line));
+  return [...new Set(lines)].sort();
 }
 
 async function compare(test: Case, up: boolean, extra: readonly string[]): Promise<void> {
   serial++;
   const times = /(^| )-\w*[at]/.test(test.options) && !/-d/.test(test.options);
-  const mine = await ours(test, up, times, extra);
-  const reference = await theirs(test, up, times, extra);
+  const [mine, reference] = await Promise.all([ours(test, up, times, extra), theirs(test, up, times, extra)]);
   expect({ status: mine.result.status, remote: mine.remote, local: mine.local }).toEqual({
     status: reference.result.status,
     remote: reference.remote,
