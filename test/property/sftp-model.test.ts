@@ -86,7 +86,11 @@ async function carryOut(client: SftpClient, next: Step, seed: number): Promise<u
     case "put": {
       const handle = await client.open(next.path, next.pflags);
       const codes: number[] = [];
-      for (const [offset, bytes] of next.writes) codes.push((await client.write(handle, offset, content(bytes, seed))).code);
+      for (const [wanted, bytes] of next.writes) {
+        // An append that says it goes on behind a place where the file does not end is refused, so that versions never mix.
+        const offset = next.pflags & APPEND ? 0 : wanted;
+        codes.push((await client.write(handle, offset, content(bytes, seed))).code);
+      }
       // Without TRUNC a file is still as long as before, or as long as what was written: the gateway cannot tell an overwrite yet.
       const size = next.pflags & (TRUNC | EXCL) ? (await client.stat(8, handle)).size : undefined;
       return { codes, size, closed: (await client.close(handle)).code };
