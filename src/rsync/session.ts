@@ -132,7 +132,10 @@ class RsyncSession {
     } finally {
       clearInterval(timer);
     }
-    return statusOf(run.ioError, run.transferErrors);
+    const status = statusOf(run.ioError, run.transferErrors);
+    const direction = options.sender ? "download" : "upload";
+    this.#settings.log.info({ direction, received: this.#reader.received, sent: this.#writer.sent, status }, "rsync run finished");
+    return status;
   }
 
   async #handshake(): Promise<Handshake> {

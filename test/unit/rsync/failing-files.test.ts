@@ -52,3 +52,26 @@ describe.each(Object.entries(RUNS))("failing files: %s", (_, run) => {
     }
   });
 });
+
+describe("deletions", () => {
+  const { command, client } = captured.SECLUDED_DELETE;
+
+  it("do not happen when the destination cannot be listed whole", async () => {
+    const fs = files((operation) => {
+      if (operation === "walk") throw new FsError("io", "made to fail");
+    });
+    const { status } = await replay(command, Buffer.from(client, "hex"), fs);
+    expect(status).toBe(23);
+    expect(fs.paths()).toContain("/x/sub/b.txt");
+  });
+
+  it("do not happen when the client reports an error while it lists", async () => {
+    const fs = files(() => undefined);
+    // The same list, ended by the flags 0x1004 and the error word 1.
+    const whole = client.replace("3000000707000000", "3200000707000000").replace("a48100000001000007", "a4810000041001" + "01000007");
+    expect(whole).not.toBe(client);
+    const { status } = await replay(command, Buffer.from(whole, "hex"), fs);
+    expect(status).toBe(23);
+    expect(fs.paths()).toContain("/x/sub/b.txt");
+  });
+});
