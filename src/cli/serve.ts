@@ -42,16 +42,21 @@ async function run(file: string, demo: Demo | undefined, terminal: Terminal): Pr
   keepServing(log);
   // Loaded here, not at the top: the other commands need none of it and start in half the time.
   const { Gateway } = await import("../gateway.ts");
-  const gateway = await Gateway.start({ config: store.current, log, portFallback: demo !== undefined });
-  store.onChange((next, previous) => {
-    log.level = next.log.level;
-    gateway.reconfigure(next, previous);
-  });
-  await store.watch();
+  let gateway: Awaited<ReturnType<typeof Gateway.start>> | undefined;
+  // What changes from here on is seen, whether it comes before or after the first connection.
   process.on("SIGHUP", () => {
     log.info("reload asked for by SIGHUP");
-    Promise.all([store.reload(), gateway.reloadHostKeys()]).catch((error: unknown) => log.error({ err: error }, "reload failed"));
+    Promise.all([store.reload(), gateway?.reloadHostKeys()]).catch((error: unknown) => log.error({ err: error }, "reload failed"));
   });
+  store.onChange((next, previous) => {
+    log.level = next.log.level;
+    gateway?.reconfigure(next, previous);
+  });
+  await store.watch();
+  await store.reload();
+  const started = store.current;
+  gateway = await Gateway.start({ config: started, log, portFallback: demo !== undefined });
+  if (store.current !== started) gateway.reconfigure(store.current, started);
   if (demo) await printDemo(demo, gateway, terminal);
   const signal = await stopped;
   log.info({ signal, sessions: gateway.sessionCount }, "draining");
