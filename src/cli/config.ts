@@ -15,15 +15,22 @@ interface CheckOptions {
   readonly offline?: boolean;
 }
 
-/** One line about a user's storage; true if everything the gateway needs works. */
-async function checkUser(user: UserConfig, terminal: Terminal): Promise<boolean> {
-  const head = `user ${user.name}  ${user.storage.uri}`;
+/** A storage that is tried, and what it is. */
+interface Place {
+  readonly name: string;
+  readonly storage: UserConfig["storage"];
+  readonly readOnly: boolean;
+}
+
+/** One line about a storage; true if everything the gateway needs works. */
+async function checkPlace({ name, storage, readOnly }: Place, terminal: Terminal): Promise<boolean> {
+  const head = `${name}  ${storage.uri}`;
   try {
     const { openUserStorage } = await import("../gateway/storages.ts");
-    await using opened = await openUserStorage(user.storage);
-    const { failures } = await probeStorage(opened.store, opened.prefix, { readOnly: user.readOnly });
+    await using opened = await openUserStorage(storage);
+    const { failures } = await probeStorage(opened.store, opened.prefix, { readOnly });
     if (failures.length === 0) {
-      terminal.print(`ok      ${head}  ${user.readOnly ? "list" : "list, put, read, delete, multipart"}`);
+      terminal.print(`ok      ${head}  ${readOnly ? "list" : "list, put, read, delete, multipart"}`);
       return true;
     }
     terminal.print(`FAILED  ${head}  ${failures.map(({ step, reason }) => `${step}: ${reason}`).join("; ")}`);
@@ -34,11 +41,12 @@ async function checkUser(user: UserConfig, terminal: Terminal): Promise<boolean>
 }
 
 async function checkStorages(config: GatewayConfig, terminal: Terminal): Promise<string[]> {
-  const waiting = [...config.users.values()];
+  const waiting: Place[] = [...config.users.values()].map(({ name, storage, readOnly }) => ({ name: `user ${name}`, storage, readOnly }));
+  if (config.backups) waiting.push({ name: "backups", storage: config.backups.storage, readOnly: false });
   const failed: string[] = [];
   const work = async (): Promise<void> => {
-    for (let user = waiting.shift(); user; user = waiting.shift()) {
-      if (!(await checkUser(user, terminal))) failed.push(user.name);
+    for (let place = waiting.shift(); place; place = waiting.shift()) {
+      if (!(await checkPlace(place, terminal))) failed.push(place.name.replace(/^user /, ""));
     }
   };
   await Promise.all(Array.from({ length: PROBES_AT_ONCE }, work));
@@ -56,7 +64,8 @@ async function check(options: CheckOptions, terminal: Terminal): Promise<number>
   if (options.offline) return EXIT_OK;
   const failed = await checkStorages(config, terminal);
   if (failed.length === 0) return EXIT_OK;
-  terminal.printError(`the storage of ${failed.length} of ${config.users.size} users does not work: ${failed.join(", ")}`);
+  const places = failed.includes("backups") ? config.users.size + 1 : config.users.size;
+  terminal.printError(`the storage of ${failed.length} of ${places} users does not work: ${failed.join(", ")}`);
   return EXIT_FAILURE;
 }
 

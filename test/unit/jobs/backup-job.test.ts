@@ -9,7 +9,7 @@ import { readXz } from "../../../src/jobs/archive/xz-reader.ts";
 import { chainOf } from "../../../src/jobs/backup-catalog.ts";
 import { restoreArchives } from "../../../src/jobs/backup-restore.ts";
 import { verifyArchive } from "../../../src/jobs/backup-verify.ts";
-import { BackupFixture } from "./backup-fixture.ts";
+import { BackupFixture, QUIET } from "./backup-fixture.ts";
 
 const DAY_MS = 86_400_000;
 const signal = new AbortController().signal;
@@ -210,6 +210,37 @@ describe("a backup", () => {
     for (const { name } of archive?.volumes ?? []) counts.push((await unpack(await fixture.file(name))).size);
     expect(counts).toEqual([2, 2, 2, 2, 2]);
     expect(await verify(fixture)).toEqual([]);
+  });
+
+  it("fetches so many objects ahead and no more, and writes them in order", async () => {
+    const fixture = new BackupFixture();
+    let under = 0;
+    let most = 0;
+    const names = Array.from({ length: 50 }, (_, i) => `originals/${String(i).padStart(2, "0")}`);
+    for (const name of names) {
+      await fixture.put(name, name);
+      fixture.onGet(name, async (get) => {
+        most = Math.max(most, ++under);
+        // Later ones are faster: order must not come from when they arrive.
+        for (let turn = 50 - Number(name.slice(-2)); turn > 0; turn--) await new Promise((resolve) => setImmediate(resolve));
+        under--;
+        return get();
+      });
+    }
+    await fixture.run();
+    expect(most).toBe(16);
+    expect([...(await unpack(await fixture.archive())).keys()]).toEqual(names.map((name) => `alice/${name}`));
+  });
+
+  it("stores without the xz program and says so; refuses where compression was asked for", async () => {
+    const fixture = new BackupFixture();
+    await fixture.put("originals/a.tif", Buffer.alloc(1_000_000, "tiff"));
+    const said: string[] = [];
+    const log = { ...QUIET, warn: (_fields: object, message: string) => void said.push(message) };
+    await fixture.run({ settings: { compression: "auto" }, xz: false, log });
+    expect(said).toEqual(["the xz program is not installed: archives are stored uncompressed"]);
+    expect((await fixture.archive()).length).toBeGreaterThan(1_000_000);
+    await expect(fixture.run({ settings: { compression: "xz:6" }, xz: false })).rejects.toThrow("needs the xz program");
   });
 
   it("keeps so many, and what was just replaced", async () => {
