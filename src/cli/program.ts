@@ -8,6 +8,7 @@ import { registerConfig } from "./config.ts";
 import { registerHealth } from "./health.ts";
 import { registerHostKeys } from "./host-keys.ts";
 import { registerJobs } from "./jobs.ts";
+import { registerPolicy } from "./policy.ts";
 import { registerServe } from "./serve.ts";
 import { registerSync } from "./sync.ts";
 import { EXIT_FAILURE, EXIT_OK, EXIT_USAGE, processTerminal, type Terminal, UsageError } from "./terminal.ts";
@@ -39,6 +40,7 @@ function createProgram(terminal: Terminal, exit: (code: number) => void): Comman
   registerHealth(program, terminal, exit);
   registerSync(program, terminal, exit);
   registerCheck(program, terminal, exit);
+  registerPolicy(program, terminal, exit);
   // Settings are inherited only by commands added after them; help and errors must behave the same everywhere.
   const inherit = (parent: Command): void => {
     for (const command of parent.commands) {

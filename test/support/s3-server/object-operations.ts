@@ -77,6 +77,18 @@ export function getObjectTagging({ request, bucket }: Exchange): Reply {
   return xmlReply(document("Tagging", `<TagSet>${list.join("")}</TagSet>`));
 }
 
+/** PutObjectTagging: replaces all tags; contents and ETag stay. */
+export async function putObjectTagging({ request, bucket, receive }: Exchange): Promise<Reply> {
+  const body = await receive({ isDocument: true });
+  const object = existing(bucket, request.key);
+  const tags = Buffer.concat(body.chunks)
+    .toString()
+    .matchAll(/<Key>([^<]*)<\/Key>\s*<Value>([^<]*)<\/Value>/g);
+  const text = new URLSearchParams([...tags].map(([, key = "", value = ""]): [string, string] => [key, value])).toString();
+  bucket.put(request.key, { ...object, system: { ...object.system, "x-amz-tagging": text } });
+  return emptyReply(200);
+}
+
 /** CopyObject: COPY and REPLACE, onto itself only with REPLACE or other changed attributes. */
 export function copyObject(exchange: Exchange): Reply {
   const { request, state, bucket } = exchange;

@@ -18,7 +18,15 @@ import {
   uploadPart,
   uploadPartCopy,
 } from "./multipart-operations.ts";
-import { copyObject, deleteObject, getObject, getObjectAttributes, getObjectTagging, putObject } from "./object-operations.ts";
+import {
+  copyObject,
+  deleteObject,
+  getObject,
+  getObjectAttributes,
+  getObjectTagging,
+  putObject,
+  putObjectTagging,
+} from "./object-operations.ts";
 import type { Operation } from "./s3-request.ts";
 
 /** Serves one operation; throws an S3Error for an answer other than success. */
@@ -43,6 +51,7 @@ export const operations: Readonly<Record<Operation, OperationHandler>> = {
   DeleteObject: deleteObject,
   GetObjectAttributes: getObjectAttributes,
   GetObjectTagging: getObjectTagging,
+  PutObjectTagging: putObjectTagging,
   CreateMultipartUpload: createMultipartUpload,
   UploadPart: uploadPart,
   UploadPartCopy: uploadPartCopy,

@@ -21,6 +21,7 @@ export type Operation =
   | "DeleteObject"
   | "GetObjectAttributes"
   | "GetObjectTagging"
+  | "PutObjectTagging"
   | "CreateMultipartUpload"
   | "UploadPart"
   | "UploadPartCopy"
@@ -109,7 +110,7 @@ function objectOperation(method: string, query: Query, headers: IncomingHttpHead
   const isUpload = query.has("uploadId");
   switch (method) {
     case "PUT":
-      if (query.has("tagging")) return undefined;
+      if (query.has("tagging")) return "PutObjectTagging";
       if (isUpload) return isCopy ? "UploadPartCopy" : "UploadPart";
       return isCopy ? "CopyObject" : "PutObject";
     case "GET":
