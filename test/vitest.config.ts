@@ -8,6 +8,7 @@ export default defineConfig({
     pool: "forks",
     testTimeout: 60_000,
     hookTimeout: 120_000,
+    maxConcurrency: 16,
     reporters: ["default", new ClosingLineReporter()],
   },
 });
