@@ -8,10 +8,13 @@ import { registerConfig } from "./config.ts";
 import { registerHealth } from "./health.ts";
 import { registerHostKeys } from "./host-keys.ts";
 import { registerJobs } from "./jobs.ts";
+import { registerManifest } from "./manifest.ts";
 import { registerPolicy } from "./policy.ts";
 import { registerServe } from "./serve.ts";
+import { registerSettings } from "./settings.ts";
 import { registerSync } from "./sync.ts";
 import { EXIT_FAILURE, EXIT_OK, EXIT_USAGE, processTerminal, type Terminal, UsageError } from "./terminal.ts";
+import { registerUsage } from "./usage.ts";
 import { registerUser } from "./user.ts";
 
 const EXIT_CODES = `
@@ -41,6 +44,9 @@ function createProgram(terminal: Terminal, exit: (code: number) => void): Comman
   registerSync(program, terminal, exit);
   registerCheck(program, terminal, exit);
   registerPolicy(program, terminal, exit);
+  registerSettings(program, terminal, exit);
+  registerManifest(program, terminal);
+  registerUsage(program, terminal, exit);
   // Settings are inherited only by commands added after them; help and errors must behave the same everywhere.
   const inherit = (parent: Command): void => {
     for (const command of parent.commands) {
