@@ -1,5 +1,6 @@
 /** Turns a stream of bytes into an .xz stream of 8 MiB blocks, several being compressed at once, in order. */
 import { availableParallelism } from "node:os";
+import { setImmediate } from "node:timers/promises";
 import { type BlockMode, encodeBlock } from "./block-compressor.ts";
 import { type BlockRecord, type EncodedBlock, streamFooter, streamHeader } from "./xz-format.ts";
 
@@ -47,6 +48,8 @@ export async function* xzStream(source: AsyncIterable<Uint8Array>, options: XzOp
     // Its failure is seen when its turn comes; until then it must not count as unhandled.
     encoding.catch(() => undefined);
     running.push(encoding);
+    // A fast source and stored blocks need never wait; whoever else works in this process gets a turn all the same.
+    await setImmediate();
     if (running.length < parallel) continue;
     const done = await (running.shift() as Promise<EncodedBlock>);
     records.push(done.record);
