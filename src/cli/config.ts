@@ -5,6 +5,7 @@ import type { GatewayConfig, UserConfig } from "../config/gateway-config.ts";
 import { formatConfigJsonSchema } from "../config/json-schema.ts";
 import { loadConfig } from "../config/load.ts";
 import { DEFAULT_CONFIG_FILE } from "./default-config.ts";
+import { checkRegions } from "./region-check.ts";
 import { probeStorage } from "./storage-probe.ts";
 import { EXIT_FAILURE, EXIT_OK, type Terminal } from "./terminal.ts";
 
@@ -62,8 +63,9 @@ async function check(options: CheckOptions, terminal: Terminal): Promise<number>
     `ok      ${config.file}: ${config.users.size} users, ${config.regions.size} regions, ${dependencies.size} files and folders watched`,
   );
   if (options.offline) return EXIT_OK;
-  const failed = await checkStorages(config, terminal);
-  if (failed.length === 0) return EXIT_OK;
+  const [failed, failedRegions] = [await checkStorages(config, terminal), await checkRegions(config, terminal)];
+  if (failedRegions.length > 0) terminal.printError(`buckets are missing or cannot be reached: ${failedRegions.join(", ")}`);
+  if (failed.length === 0) return failedRegions.length === 0 ? EXIT_OK : EXIT_FAILURE;
   const places = failed.includes("backups") ? config.users.size + 1 : config.users.size;
   terminal.printError(`the storage of ${failed.length} of ${places} users does not work: ${failed.join(", ")}`);
   return EXIT_FAILURE;
@@ -74,7 +76,7 @@ export function registerConfig(program: Command, terminal: Terminal, exit: (code
   const config = program.command("config").description("check the configuration, or print its JSON Schema");
   config
     .command("check")
-    .description("check the file, then try every user's storage: list, put, read, delete a canary, multipart create and abort")
+    .description("check the file, then try every user's storage (list, put, read, delete a canary, multipart) and every region's backup")
     .option("--offline", "check the file only")
     .option("--config <file>", "configuration file", DEFAULT_CONFIG_FILE)
     .action(async (options: CheckOptions) => exit(await check(options, terminal)));

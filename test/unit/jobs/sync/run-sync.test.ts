@@ -202,6 +202,21 @@ describe("sync", () => {
     expect(slip.err.at(-1)).toContain('"sp-assets-na-snaphots" does not exist: the configuration also names "sp-assets-na-snapshots"');
   });
 
+  it("config check finds the misspelt backup and prints both names", async () => {
+    const { code, out, err } = await runCommand("config", "check", "--config", writeConfig());
+    expect(code).toBe(1);
+    expect(out.filter((line) => line.includes("region"))).toEqual([
+      expect.stringContaining("3 regions"),
+      expect.stringMatching(/^ok +region us /),
+      expect.stringContaining(
+        "backup s3://sp-assets-ca-snaphot does not exist, but s3://sp-assets-ca-snapshot/ does: is that what was meant?",
+      ),
+      expect.stringMatching(/^ok +region il /),
+    ]);
+    expect(err).toEqual(["buckets are missing or cannot be reached: region ca"]);
+    expect(server.requests.count("CreateBucket")).toBe(0);
+  });
+
   it.each([
     [["s3://sp-assets-us"], "is no region"],
     [[], "write SOURCE and DESTINATION"],
