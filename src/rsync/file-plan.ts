@@ -96,7 +96,7 @@ export class FilePlanner {
     if (options.ignoreExisting) return this.#skipped(position, "exists");
     if (this.#needsExact(position, existing)) {
       return this.#upload.index.exact(position).then((exact) => {
-        if (!exact || exact.type !== "file") return this.#compare(position, path, exact);
+        if (exact?.type !== "file") return this.#compare(position, path, exact);
         return this.#settle(position, path, exact);
       });
     }

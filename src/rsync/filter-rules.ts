@@ -124,7 +124,7 @@ export function parseRule(text: string, deleteExcluded: boolean, base?: string):
   if (text === "!") return "clear";
   if (text === "-C") return CVS_PATTERNS.split(" ").map((pattern) => filterRule(false, undefined, "p", pattern, base));
   const kind = text.charAt(0);
-  const match = /^.[,]?([/!srpxCenw+-]*)(?:[ _]([^]*))?$/.exec(text);
+  const match = /^.[,]?([/!srpxCenw+-]*)(?:[ _](.*))?$/s.exec(text);
   const modifiers = match?.[1] ?? "";
   const pattern = match?.[2] ?? "";
   if (match && kind === ":" && base === undefined) return mergeRules(modifiers, pattern, text);

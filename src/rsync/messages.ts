@@ -34,20 +34,24 @@ function number(payload: Uint8Array): number {
 export function handleMessage(tag: number, payload: Uint8Array, effects: MessageEffects): void {
   switch (tag) {
     case Tag.ioError:
-      return effects.ioError(number(payload));
+      effects.ioError(number(payload));
+      return;
     case Tag.success:
-      return effects.success(number(payload));
+      effects.success(number(payload));
+      return;
     case Tag.noSend:
-      return effects.notSent(number(payload));
+      effects.notSent(number(payload));
+      return;
     case Tag.errorExit:
       throw new PeerExit(payload.length === 4 ? number(payload) & 0xff : 0);
     case Tag.noop:
-      return undefined;
+      return;
     case Tag.info:
     case Tag.error:
     case Tag.errorXfer:
     case Tag.warning:
-      return effects.text(Buffer.from(payload.subarray(0, MAX_LOGGED)).toString("utf8"));
+      effects.text(Buffer.from(payload.subarray(0, MAX_LOGGED)).toString("utf8"));
+      return;
     default:
       throw new ProtocolError(`unexpected message tag ${tag}`);
   }

