@@ -286,6 +286,7 @@ export class UploadContent {
       const published = await sources.published();
       this.#base = published === "absent" ? undefined : published;
     }
+    this.#checkHole(this.#extendTo - Math.max(this.#base?.size ?? 0, stream.end));
     const spool = new Spool(volume.store, volume, this.#base);
     if (this.#oldEnd < spool.size) spool.setSize(this.#oldEnd);
     const isMoved = await stream.moveTo(spool).catch(async (error: unknown) => {
@@ -340,6 +341,8 @@ export class UploadContent {
     this.#announced.check(stream.length, this.#options.request.path);
     const { assembler } = stream;
     const oldEnd = await this.#remainingOld(assembler.length);
+    // A size that was set before anything was written may have been an announcement: only now it is a hole.
+    this.#checkHole(this.#extendTo - Math.max(oldEnd, assembler.length));
     await this.#fillTo(assembler, Math.max(oldEnd, this.#extendTo));
     return this.#ready(assembler);
   }
