@@ -76,10 +76,10 @@ export class TreeModel {
   rename(from: string, to: string, replaces: boolean): void {
     this.#requireParent(from);
     if (!this.#exists(from)) throw new ModelError(FX.NO_SUCH_FILE);
+    if (this.#folders.has(from) && to.startsWith(`${from}/`)) throw new ModelError(FX.FAILURE);
     this.#requireParent(to);
     if (from === to && replaces) return;
     if (this.#exists(to) && (!replaces || this.#folders.has(to) || this.#folders.has(from))) throw new ModelError(FX.FAILURE);
-    if (this.#folders.has(from) && to.startsWith(`${from}/`)) throw new ModelError(FX.FAILURE);
     const moved = (path: string) => (path === from || path.startsWith(`${from}/`) ? to + path.slice(from.length) : undefined);
     for (const [path, data] of [...this.#files]) {
       const target = moved(path);
