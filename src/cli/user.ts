@@ -1,6 +1,7 @@
 /** `user add`, `user list`, `user remove`: edits the YAML and keeps its comments and order. */
 import type { Command } from "commander";
 import { readFile } from "node:fs/promises";
+import { hostname } from "node:os";
 import { resolve } from "node:path";
 import { text as readAll } from "node:stream/consumers";
 import { type AuthorizedKey, parseAuthorizedKeys } from "../auth/authorized-keys.ts";
@@ -19,6 +20,9 @@ interface AddOptions {
   readonly region?: string;
   readonly storage?: string;
   readonly readOnly?: boolean;
+  readonly check?: boolean;
+  readonly createFolders?: boolean;
+  readonly host?: string;
 }
 
 function oneLine(key: AuthorizedKey): string {
@@ -77,13 +81,33 @@ async function add(name: string, options: AddOptions, terminal: Terminal): Promi
     ...(options.readOnly ? { readOnly: true } : {}),
     keys,
   };
-  const { config: next } = await editConfigFile(file, file, (text) => addUser(text, file, name, entry));
+  const next = options.check
+    ? await addChecked(file, name, entry, options, terminal)
+    : (await editConfigFile(file, file, (text) => addUser(text, file, name, entry))).config;
   const user = next.users.get(name);
   if (!user) throw new Error(`user "${name}" was written to ${file} but is not found in it`);
   terminal.print(`user ${name} added to ${file}${describe(user)}`);
   terminal.print(`  storage  ${user.storage.uri}`);
   for (const key of user.keys) terminal.print(`  key      ${key.fingerprint} ${key.algorithm} ${key.comment}`.trimEnd());
   terminal.print("A running gateway that watches this file lets the user in from now on.");
+  if (!options.check) return;
+  const { printWelcome } = await import("./user-onboarding.ts");
+  await printWelcome(user, next, options.host ?? hostname(), terminal);
+}
+
+/** Checks the storage with the configuration as it would be, and only then writes it. */
+async function addChecked(file: string, name: string, entry: UserEntry, options: AddOptions, terminal: Terminal): Promise<GatewayConfig> {
+  const planned = addUser(await readFile(file, "utf8"), file, name, entry);
+  const user = (await loadConfig(file, { replacements: new Map([[file, planned]]) })).config.users.get(name);
+  if (!user) throw new Error(`user "${name}" cannot be added to ${file}`);
+  const { checkNewUser } = await import("./user-onboarding.ts");
+  const { undo } = await checkNewUser(user, { createFolders: options.createFolders === true }, terminal);
+  try {
+    return (await editConfigFile(file, file, (text) => addUser(text, file, name, entry))).config;
+  } catch (error) {
+    await undo();
+    throw error;
+  }
 }
 
 async function list(options: { readonly config: string; readonly json?: boolean }, terminal: Terminal): Promise<void> {
@@ -136,6 +160,9 @@ export function registerUser(program: Command, terminal: Terminal): void {
     .option("--region <name>", "region whose bucket holds the files under NAME/")
     .option("--storage <uri>", "s3://bucket/path or file:///folder")
     .option("--read-only", "the user may not write")
+    .option("--check", "first try the storage's rights and layout, then print what to send to the customer")
+    .option("--create-folders", "with --check: make originals/ and thumbnails/ where they are missing")
+    .option("--host <name>", "with --check: the host name that customers use")
     .option("--config <file>", "configuration file", DEFAULT_CONFIG_FILE)
     .action((name: string, options: AddOptions) => add(name, options, terminal));
   user

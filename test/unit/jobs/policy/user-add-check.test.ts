@@ -1,0 +1,72 @@
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { generateEd25519KeyPair } from "../../../../src/cli/openssh-key.ts";
+import { bucketPolicy } from "../../../../src/jobs/policy/policy-documents.ts";
+import { type S3Server, startS3Server } from "../../../support/s3-server/s3-server.ts";
+import { runCommand } from "../sync/sync-fixture.ts";
+import { enforcePolicy, withoutAction } from "./policy-enforcer.ts";
+
+let server: S3Server;
+let folder: string;
+let config: string;
+
+beforeAll(async () => {
+  server = await startS3Server({ buckets: ["sp-assets-us"] });
+});
+afterAll(() => server.close());
+beforeEach(() => {
+  server.reset();
+  folder = mkdtempSync(join(tmpdir(), "onboarding-"));
+  config = join(folder, "gateway.yaml");
+  const { accessKeyId, secretAccessKey } = server.credentials;
+  const reach = `endpoint: "${server.endpoint}", pathStyle: true, accessKeyId: ${accessKeyId}, secretAccessKey: ${secretAccessKey}`;
+  writeFileSync(config, `server: { hostKeys: "${folder}/keys" }\nregions:\n  us: { bucket: sp-assets-us, ${reach} }\nusers: {}\n`);
+  writeFileSync(join(folder, "bob.pub"), `${generateEd25519KeyPair("bob").publicKey}\n`);
+});
+afterEach(() => rmSync(folder, { recursive: true }));
+
+const add = (...more: string[]) =>
+  runCommand("user", "add", "bob", "--key", join(folder, "bob.pub"), "--config", config, "--check", "--host", "files.example.org", ...more);
+
+describe("user add --check", () => {
+  it("makes the folders, adds, and prints what to send", async () => {
+    const { code, out } = await add("--region", "us", "--create-folders");
+    expect(code).toBe(0);
+    expect(server.contents.keys("sp-assets-us")).toEqual(["bob/originals/", "bob/thumbnails/"]);
+    const text = out.join("\n");
+    expect(text).toContain("sftp -P 2022 bob@files.example.org");
+    expect(text).toMatch(/fingerprint {2}SHA256:/);
+    expect(text).toContain("    'bob': 's3://sp-assets-us/bob',");
+    expect(readFileSync(config, "utf8")).toContain("bob:");
+  });
+
+  it("a missing right: nothing is added and nothing is left", async () => {
+    const before = readFileSync(config, "utf8");
+    const policy = bucketPolicy({ bucket: "sp-assets-us", prefix: "bob/", partition: "aws", versions: false }, "arn:aws:iam::1:role/x");
+    enforcePolicy(server, withoutAction(policy, "s3:GetObject"));
+    const { code, err } = await add("--region", "us", "--create-folders");
+    expect(code).toBe(1);
+    expect(err.join("\n")).toContain("s3:GetObject on arn:aws:s3:::sp-assets-us/bob/* is missing");
+    expect(err.at(-1)).toContain("nothing was added");
+    expect(readFileSync(config, "utf8")).toBe(before);
+    expect(server.contents.keys("sp-assets-us")).toEqual([]);
+  });
+
+  it("a wrong layout: what was made is undone", async () => {
+    server.contents.put("sp-assets-us", "bob/loose.jpg", "x");
+    const { code, err } = await add("--region", "us", "--create-folders");
+    expect([code, err.join("\n")]).toEqual([1, expect.stringContaining("ERROR L05")]);
+    expect(server.contents.keys("sp-assets-us")).toEqual(["bob/loose.jpg"]);
+  });
+
+  it("a folder that is new: left only if everything went well", async () => {
+    const storage = `file://${folder}/files/bob`;
+    const refused = await add("--storage", storage);
+    expect([refused.code, refused.err.at(-1)]).toEqual([1, expect.stringContaining("--create-folders")]);
+    expect(existsSync(join(folder, "files/bob"))).toBe(false);
+    expect((await add("--storage", storage, "--create-folders")).code).toBe(0);
+    expect(existsSync(join(folder, "files/bob/originals"))).toBe(true);
+  });
+});
