@@ -21,8 +21,8 @@ import type { JobLog } from "./job.ts";
 
 /** Name of the directory of older archives in the home. */
 export const BACKUPS_NAME = "backups";
-/** How long a catalog that was read answers. */
-const CATALOG_TRUST_MS = 2_000;
+/** How long a catalog that was read answers: as long as one listing of the home takes. */
+const CATALOG_TRUST_MS = 250;
 const FILE_MODE = 0o444;
 const DIRECTORY_MODE = 0o555;
 

@@ -41,8 +41,8 @@ for (const kind of ["local", "s3"] as const) {
       gateway = await startGateway({ ...(server ? { s3: server } : {}), topYaml: [`backups: ${to}`] });
       work = join(gateway.dir, "work");
       mkdirSync(work);
-      gateway.store.put("originals/a.jpg", randomBytes(2_000_000));
-      gateway.store.put("originals/b.tif", Buffer.alloc(3_000_000, "tiff"));
+      gateway.store.put("originals/a.jpg", randomBytes(1_200_000));
+      gateway.store.put("originals/b.tif", Buffer.alloc(1_000_000, "tiff"));
     });
     afterAll(async () => {
       await gateway.dispose();
@@ -70,7 +70,7 @@ for (const kind of ["local", "s3"] as const) {
 
       const whole = readFileSync(join(work, "alice-assets.tar.xz"));
       const resumed = join(work, "resumed.tar.xz");
-      await runOk("dd", [`if=${join(work, "alice-assets.tar.xz")}`, `of=${resumed}`, "bs=1000000", "count=1", "status=none"]);
+      await runOk("dd", [`if=${join(work, "alice-assets.tar.xz")}`, `of=${resumed}`, "bs=500000", "count=1", "status=none"]);
       await sftp(`reget /alice-assets.tar.xz ${resumed}`);
       expect(readFileSync(resumed).equals(whole)).toBe(true);
       const ssh = `ssh -p ${gateway.port} ${gateway.sshOptions.map((option) => `'${option}'`).join(" ")}`;
@@ -131,7 +131,7 @@ for (const kind of ["local", "s3"] as const) {
     });
 
     it("survive a run that is killed, and the next run completes", async () => {
-      gateway.store.put("originals/big.tif", randomBytes(30_000_000));
+      gateway.store.put("originals/big.tif", randomBytes(8_000_000));
       const listed = await sftp("ls -l /", "ls -1 /backups");
       const child = spawn(process.execPath, [MAIN, "backup", "run", "alice", "--full", "--config", gateway.configFile], {
         cwd: gateway.dir,

@@ -67,16 +67,21 @@ describe.skipIf(!requireTool("sftp"))("nightly jobs", () => {
   });
 
   it("run by command, once at a time", async () => {
+    let letGo: () => void = () => undefined;
+    const until = new Promise<void>((resolve) => {
+      letGo = resolve;
+    });
     const held = server.fault({
       operation: "GetObject",
       when: ({ key }) => key?.endsWith("a.jpg") === true,
-      action: { kind: "delay", ms: 3_000 },
+      action: { kind: "hold", until },
     });
     const first = command("jobs", "run", "weekly");
     await held.firstHit;
     const second = await command("jobs", "run", "weekly");
     expect(second).toMatchObject({ code: 1, stderr: expect.stringContaining("already running on") });
     expect(await command("backup", "run", "alice")).toMatchObject({ code: 1, stderr: expect.stringContaining("already running on") });
+    letGo();
     expect(await first).toMatchObject({ code: 0 });
     const { stdout } = await command("jobs", "history", "weekly");
     expect(
