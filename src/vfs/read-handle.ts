@@ -29,6 +29,8 @@ const IDLE_UNDER_PRESSURE_MS = 1_000;
 const IDLE_CHECK_MS = 1_000;
 /** Broken GETs taken up again without a byte of progress between them. */
 const MAX_RETRIES = 4;
+/** No retry begins later than this after the READ: the store tries again by itself, and a client waits about a minute. */
+const RETRY_WINDOW_MS = 20_000;
 const RETRY_BASE_MS = 100;
 
 /** How a read handle is opened. */
@@ -151,6 +153,7 @@ export class ReadHandle implements FileHandle, PublishedSourceHandle {
   async #read(offset: number, length: number): Promise<readonly Uint8Array[]> {
     await this.#takeAhead();
     if (this.#object.size === 0 && !this.#isVerified) await this.#verifyEmpty();
+    const giveUpMs = this.#volume.clock.now() + RETRY_WINDOW_MS;
     for (let retries = 0; ; retries++) {
       const chunks: Uint8Array[] = [];
       try {
@@ -160,7 +163,7 @@ export class ReadHandle implements FileHandle, PublishedSourceHandle {
       } catch (error) {
         this.#closeStream();
         if (await this.#canTurnToNewVersion(error)) continue;
-        if (!isTransient(error) || retries >= MAX_RETRIES) throw error;
+        if (!isTransient(error) || retries >= MAX_RETRIES || this.#volume.clock.now() > giveUpMs) throw error;
         await this.#pause(RETRY_BASE_MS * 2 ** retries);
       }
     }

@@ -28,6 +28,10 @@ const get = async (client: SshSftpClient, path: string) =>
   expect(sha256(await client.getFile(`${path}/seed`, 255 * 1024))).toBe(sha256(large));
 const list = (client: SshSftpClient, path: string) => client.list(path);
 const stat = (client: SshSftpClient, path: string) => client.stat(`${path}/seed`);
+const rename = async (client: SshSftpClient, path: string) => {
+  await client.rename(`${path}/seed`, `${path}/other`);
+  await client.rename(`${path}/other`, `${path}/seed`);
+};
 
 const cases: readonly Case[] = [
   { operation: "PutObject", action: hang, once: true, act: put(small) },
@@ -38,6 +42,9 @@ const cases: readonly Case[] = [
   { operation: "UploadPart", action: hang, once: false, act: put(large) },
   { operation: "GetObject", action: hang, once: true, act: get },
   { operation: "GetObject", action: stall, once: true, act: get },
+  { operation: "GetObject", action: hang, once: false, act: get },
+  { operation: "CompleteMultipartUpload", action: hang, once: true, act: put(large) },
+  { operation: "CopyObject", action: hang, once: true, act: rename },
   { operation: "ListObjectsV2", action: hang, once: true, act: list },
   { operation: "ListObjectsV2", action: hang, once: false, act: list },
   { operation: "HeadObject", action: hang, once: false, act: stat },

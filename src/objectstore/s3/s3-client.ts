@@ -111,7 +111,7 @@ function createClient(options: S3ConnectionOptions, log: StoreLog): S3Client {
         maxWriteSockets: maxSockets,
         connectMs: timeouts.connectMs ?? 3_000,
         idleMs: timeouts.idleMs ?? 15_000,
-        slowIdleMs: timeouts.slowIdleMs ?? 60_000,
+        slowIdleMs: timeouts.slowIdleMs ?? 25_000,
       }),
   );
   const client = new S3Client({

@@ -23,6 +23,11 @@ export interface CopyContext extends UploadContext {
   readonly discard: (key: string) => Promise<void>;
 }
 
+/** Options of a copy whose source's size is known. */
+interface SizedCopyOptions extends CopyOptions {
+  readonly size: number;
+}
+
 /** See `ObjectStore.copy`. */
 export async function copyObject(context: CopyContext, from: string, to: string, options: CopyOptions): Promise<PutResult> {
   // S3 refuses a copy onto itself that changes nothing, and does not say how long a copy is.
@@ -36,7 +41,7 @@ export async function copyObject(context: CopyContext, from: string, to: string,
       context,
       from,
       to,
-      restated && source ? { ...options, replaceProperties: source } : options,
+      restated && source ? { ...options, size, replaceProperties: source } : { ...options, size },
     );
     return { etag, size, ...(lastModifiedMs === undefined ? {} : { lastModifiedMs }) };
   } catch (error) {
@@ -45,9 +50,9 @@ export async function copyObject(context: CopyContext, from: string, to: string,
   }
 }
 
-async function copyAtOnce(context: CopyContext, from: string, to: string, options: CopyOptions): Promise<Omit<PutResult, "size">> {
+async function copyAtOnce(context: CopyContext, from: string, to: string, options: SizedCopyOptions): Promise<Omit<PutResult, "size">> {
   const { requests, bucket, special, storage } = context;
-  const { sourceIfMatch, replaceProperties, signal } = options;
+  const { sourceIfMatch, replaceProperties, size, signal } = options;
   const kept = special.recall(from, sourceIfMatch);
   const fields = {
     ...bucket,
@@ -64,6 +69,7 @@ async function copyAtOnce(context: CopyContext, from: string, to: string, option
     operation: "CopyObject",
     key: to,
     lane: "slow",
+    workBytes: size,
     signal,
     codes: options.ifMatch === undefined ? {} : { "not-found": "precondition-failed" },
     attempt: async (client, call) => {

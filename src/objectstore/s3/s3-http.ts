@@ -20,6 +20,8 @@ export type Lane = "read" | "write" | "control" | "slow";
 export interface S3Call {
   readonly lane: Lane;
   readonly signal?: AbortSignal | undefined;
+  /** Bytes the store may have to move before it answers; its time limit grows with them. */
+  readonly workBytes?: number | undefined;
   /** Added to the request before it is signed. */
   readonly headers?: Readonly<Record<string, string>>;
   /** Reads the text of a successful answer instead of the SDK; undefined leaves it to the SDK after all. */
@@ -35,6 +37,9 @@ export const ANSWER: unique symbol = Symbol("s3-answer");
 /** Connections kept for reading: many, because an open one waits for its reader. */
 const MAX_READ_SOCKETS = 1024;
 const MAX_CONTROL_SOCKETS = 64;
+
+/** Bytes a second that a store moves at least while it copies or assembles an object. */
+const SLOWEST_WORK = 20 * 1024 * 1024;
 
 /** Bytes of a body handed to the socket before waiting for it to drain. */
 const BODY_BATCH = 1024 * 1024;
@@ -118,7 +123,7 @@ export class S3Transport {
     const { signal } = call;
     if (signal?.aborted) return Promise.reject(signal.reason);
     return new Promise((resolve, reject) => {
-      const wire = this.#open(request, call.lane);
+      const wire = this.#open(request, call);
       let response: IncomingMessage | undefined;
       const end = (cause: Error): void => {
         if (response) response.destroy(cause);
@@ -128,7 +133,7 @@ export class S3Transport {
       signal?.addEventListener("abort", onAbort, { once: true });
       wire.once("close", () => signal?.removeEventListener("abort", onAbort));
       wire.on("error", reject);
-      wire.on("timeout", () => end(new TransportTimeout(`no byte for ${this.#idleMs(call.lane)} ms`, true)));
+      wire.on("timeout", () => end(new TransportTimeout(`no byte for ${this.#idleMs(call)} ms`, true)));
       this.#limitConnecting(wire);
       wire.once("response", (answer) => {
         response = answer;
@@ -163,22 +168,23 @@ export class S3Transport {
     return {};
   }
 
-  #open({ method, protocol, hostname, port, path, query, headers }: WireRequest, lane: Lane): ClientRequest {
+  #open({ method, protocol, hostname, port, path, query, headers }: WireRequest, call: S3Call): ClientRequest {
     const secure = protocol === "https:";
     const pools = this.#poolsFor(protocol, secure);
     return (secure ? httpsRequest : httpRequest)({
-      agent: lane === "slow" ? pools.control : pools[lane],
+      agent: call.lane === "slow" ? pools.control : pools[call.lane],
       host: hostname.startsWith("[") ? hostname.slice(1, -1) : hostname,
       port,
       method,
       path: query ? withQuery(path, query) : path,
       headers,
-      timeout: this.#idleMs(lane),
+      timeout: this.#idleMs(call),
     });
   }
 
-  #idleMs(lane: Lane): number {
-    return lane === "slow" ? this.#options.slowIdleMs : this.#options.idleMs;
+  #idleMs({ lane, workBytes = 0 }: S3Call): number {
+    if (lane !== "slow") return this.#options.idleMs;
+    return this.#options.slowIdleMs + Math.ceil((workBytes / SLOWEST_WORK) * 1000);
   }
 
   #poolsFor(protocol: string, secure: boolean): Pools {

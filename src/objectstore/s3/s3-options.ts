@@ -46,7 +46,10 @@ export interface S3Timeouts {
   readonly connectMs?: number | undefined;
   /** Without a byte in either direction (default 15,000). */
   readonly idleMs?: number | undefined;
-  /** The same for requests that a store may compute on before it answers: copies and completions (default 60,000). */
+  /**
+   * The same for requests that a store may compute on before it answers, copies and completions: default 25,000, and a
+   * second more for each 20 MiB of the object.
+   */
   readonly slowIdleMs?: number | undefined;
 }
 

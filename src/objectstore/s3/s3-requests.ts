@@ -34,6 +34,8 @@ export interface RequestPlan<T> {
   readonly key?: string;
   readonly lane: Lane;
   readonly signal?: AbortSignal | undefined;
+  /** Bytes the store may have to move before it answers (lane `slow`). */
+  readonly workBytes?: number | undefined;
   /** Extra headers of the request. */
   readonly headers?: Readonly<Record<string, string>>;
   /** What a code means for this operation, where that differs. */
@@ -79,8 +81,8 @@ export class S3Requests {
       progress.attempts++;
       this.#options.onRequest?.(plan.operation);
       try {
-        const { lane, signal, headers } = plan;
-        return await plan.attempt(this.#connected().client, { lane, signal, ...(headers === undefined ? {} : { headers }) });
+        const { lane, signal, workBytes, headers } = plan;
+        return await plan.attempt(this.#connected().client, { lane, signal, workBytes, ...(headers === undefined ? {} : { headers }) });
       } catch (error) {
         if (error instanceof StoreError) throw error;
         checkNotAborted(plan.signal);

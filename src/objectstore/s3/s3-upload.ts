@@ -126,6 +126,7 @@ export async function copyPartFrom(
     operation: "UploadPartCopy",
     key: upload.key,
     lane: "slow",
+    workBytes: source.length,
     signal,
     attempt: async (client, call) => {
       const command = new UploadPartCopyCommand({
@@ -218,6 +219,7 @@ class S3Upload implements MultipartUpload {
       operation: "CompleteMultipartUpload",
       key: this.key,
       lane: "slow",
+      workBytes: size,
       signal,
       codes: { "not-found": condition.ifMatch === undefined ? "no-such-upload" : "precondition-failed" },
       attempt: (client, call) =>
