@@ -9,6 +9,7 @@ import { registerHealth } from "./health.ts";
 import { registerHostKeys } from "./host-keys.ts";
 import { registerJobs } from "./jobs.ts";
 import { registerManifest } from "./manifest.ts";
+import { registerMigrate } from "./migrate.ts";
 import { registerPolicy } from "./policy.ts";
 import { registerServe } from "./serve.ts";
 import { registerSettings } from "./settings.ts";
@@ -47,6 +48,7 @@ function createProgram(terminal: Terminal, exit: (code: number) => void): Comman
   registerSettings(program, terminal, exit);
   registerManifest(program, terminal);
   registerUsage(program, terminal, exit);
+  registerMigrate(program, terminal, exit);
   // Settings are inherited only by commands added after them; help and errors must behave the same everywhere.
   const inherit = (parent: Command): void => {
     for (const command of parent.commands) {

@@ -31,7 +31,8 @@ function aws(...args: string[]): Promise<CommandResult> {
   const lines = (text: string): string[] => text.split("\n").filter((line) => line !== "");
   const env = { ...awsEnvironment(server), PATH: process.env.PATH, HOME: folder, LC_ALL: "C.UTF-8" };
   return new Promise((resolve) => {
-    execFile(findTool("aws") ?? "aws", args, { env, maxBuffer: 64 * 1024 * 1024 }, (error, stdout, stderr) => {
+    // Said aloud: versions before 2.13 do not read AWS_ENDPOINT_URL.
+    execFile(findTool("aws") ?? "aws", ["--endpoint-url", server.endpoint, ...args], { env, maxBuffer: 64 * 1024 * 1024 }, (error, stdout, stderr) => {
       resolve({ code: error ? Number(error.code) : 0, out: lines(stdout), err: lines(stderr) });
     });
   });
