@@ -32,9 +32,14 @@ function aws(...args: string[]): Promise<CommandResult> {
   const env = { ...awsEnvironment(server), PATH: process.env.PATH, HOME: folder, LC_ALL: "C.UTF-8" };
   return new Promise((resolve) => {
     // Said aloud: versions before 2.13 do not read AWS_ENDPOINT_URL.
-    execFile(findTool("aws") ?? "aws", ["--endpoint-url", server.endpoint, ...args], { env, maxBuffer: 64 * 1024 * 1024 }, (error, stdout, stderr) => {
-      resolve({ code: error ? Number(error.code) : 0, out: lines(stdout), err: lines(stderr) });
-    });
+    execFile(
+      findTool("aws") ?? "aws",
+      ["--endpoint-url", server.endpoint, ...args],
+      { env, maxBuffer: 64 * 1024 * 1024 },
+      (error, stdout, stderr) => {
+        resolve({ code: error ? Number(error.code) : 0, out: lines(stdout), err: lines(stderr) });
+      },
+    );
   });
 }
 
