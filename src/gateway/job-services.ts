@@ -104,21 +104,31 @@ export class JobServices {
     const { config, log } = this.#options;
     const temporary = new TemporaryNames(config.uploads.temporaryNames);
     const opened: (() => Promise<void>)[] = [];
-    try {
-      const places: SweepPlace[] = [];
-      for (const user of config.users.values()) {
-        const storage = await openUserStorage(user.storage, log);
-        opened.push(async () => storage[Symbol.asyncDispose]());
-        if (!user.readOnly) places.push({ owner: user.name, kind: "storage", store: storage.store, prefix: storage.prefix });
-        if (!config.backups || !user.backup) continue;
-        const destination = await openDestination(config.backups.storage, user.name, log);
-        opened.push(() => destination.close());
-        places.push({ owner: `archives of ${user.name}`, kind: "archives", store: destination.store, prefix: destination.prefix });
+    const places: SweepPlace[] = [];
+    const unreachable: string[] = [];
+    const add = async (owner: string, open: () => Promise<SweepPlace & { close(): Promise<void> }>): Promise<void> => {
+      try {
+        const place = await open();
+        opened.push(() => place.close());
+        places.push(place);
+      } catch (error) {
+        context.log.warn({ err: error, owner }, "a place could not be opened to be swept");
+        unreachable.push(owner);
       }
-      const locks = await this.#openLocks();
-      opened.push(async () => locks[Symbol.asyncDispose]());
-      places.push({ owner: "locks", kind: "locks", store: locks.store, prefix: locks.prefix });
-      return await sweep({
+    };
+    try {
+      for (const user of config.users.values()) {
+        if (!user.readOnly) await add(user.name, () => this.#storagePlace(user));
+        const { backups } = config;
+        const owner = `archives of ${user.name}`;
+        if (!backups || !user.backup) continue;
+        await add(owner, async () => ({ owner, kind: "archives", ...(await openDestination(backups.storage, user.name, log)) }));
+      }
+      await add("locks", async () => {
+        const { store, prefix, [Symbol.asyncDispose]: close } = await this.#openLocks();
+        return { owner: "locks", kind: "locks", store, prefix, close: async () => close() };
+      });
+      const outcome = await sweep({
         ...context,
         places,
         expiryMs: config.uploads.expiry,
@@ -127,6 +137,12 @@ export class JobServices {
         now: () => this.#clock.now(),
         ...(request.onSwept ? { onSwept: request.onSwept } : {}),
       });
+      if (unreachable.length === 0) return outcome;
+      return {
+        ...outcome,
+        exitCode: worstExitCode([outcome.exitCode, 2]),
+        summary: `${outcome.summary}; not reached: ${unreachable.join(", ")}`,
+      };
     } finally {
       await Promise.all(opened.map((close) => close()));
     }
@@ -164,6 +180,11 @@ export class JobServices {
   #usersOf({ users }: JobOfKind<"backup">): UserConfig[] {
     const all = [...this.#options.config.users.values()].filter(({ backup }) => backup !== undefined);
     return users ? all.filter(({ name }) => users.includes(name)) : all;
+  }
+
+  async #storagePlace({ name, storage }: UserConfig): Promise<SweepPlace & { close(): Promise<void> }> {
+    const { store, prefix, [Symbol.asyncDispose]: close } = await openUserStorage(storage, this.#options.log);
+    return { owner: name, kind: "storage", store, prefix, close: async () => close() };
   }
 
   async #openLocks(): Promise<OpenedStorage> {

@@ -273,7 +273,11 @@ class BackupRun {
     await writeCatalog(store, prefix, { archives: all.archives.filter((one) => stay.includes(one) || inUse.includes(one)) });
     const [only, ...more] = record.volumes;
     if (record.kind === "full" && only && more.length === 0) {
-      await destination.publishPlainName(only.name, `${user}-assets.tar.xz`, only.sha256);
+      try {
+        await destination.publishPlainName(only.name, `${user}-assets.tar.xz`, only.sha256);
+      } catch (error) {
+        log.warn({ err: error, user }, "the archive is published, but not under its plain name in the folder");
+      }
     }
     const gone = go.filter((one) => !inUse.includes(one)).flatMap(filesOf);
     try {

@@ -130,18 +130,24 @@ for (const kind of ["local", "s3"] as const) {
       expect(await backup("backup", "restore", "alice", "originals/a.jpg", "--to", target, "--force")).toMatchObject({ code: 0 });
     });
 
-    it("survive a run that is killed, and the next run completes", async () => {
+    it("survive runs that are killed anywhere, and the next run completes", async () => {
       gateway.store.put("originals/big.tif", randomBytes(8_000_000));
-      const listed = await sftp("ls -l /", "ls -1 /backups");
-      const child = spawn(process.execPath, [MAIN, "backup", "run", "alice", "--full", "--config", gateway.configFile], {
-        cwd: gateway.dir,
-        stdio: "ignore",
-      });
-      const ended = new Promise((resolve) => child.once("exit", resolve));
-      setTimeout(() => child.kill("SIGKILL"), 700 + Math.random() * 400);
-      await ended;
-      expect(await sftp("ls -l /", "ls -1 /backups")).toBe(listed);
+      const before = (await backup("backup", "list", "alice", "--json")).stdout;
+      for (const ms of [250, 500, 800]) {
+        const args = [MAIN, "backup", "run", "alice", "--full", "--config", gateway.configFile];
+        const child = spawn(process.execPath, args, { cwd: gateway.dir, stdio: "ignore" });
+        const ended = new Promise((resolve) => child.once("exit", resolve));
+        setTimeout(() => child.kill("SIGKILL"), ms + Math.random() * 200);
+        await ended;
+        // Either nothing has changed, or the new archive is whole.
+        const after = (await backup("backup", "list", "alice", "--json")).stdout;
+        if (after !== before) expect(JSON.parse(after).length).toBeGreaterThan(0);
+        expect(await backup("backup", "verify", "alice")).toMatchObject({ code: 0 });
+        expect(await sftp("ls -1 /")).toContain("/alice-assets.tar.xz\n");
+      }
       expect(await backup("backup", "run", "alice", "--full")).toMatchObject({ code: 0 });
+      await scp("/alice-assets.tar.xz", join(work, "last.tar.xz"));
+      expect((await runOk("tar", ["-tJf", join(work, "last.tar.xz")])).stdout).toContain("alice/originals/big.tif");
     });
   });
 }
