@@ -156,13 +156,14 @@ class BackupRun {
     return mergeManifests(chain.map((archive) => openManifest(this.#options.destination, archive, this.#options.signal)));
   }
 
-  /** The day, or the second where that day has an archive. */
+  /** The day; the second or the millisecond where there is an archive of that already. */
   #nameFor({ kind }: Plan, { archives }: Catalog): { readonly base: string; readonly suffix: string } {
-    const stamp = new Date(this.#startedMs).toISOString().replaceAll(/[-:]|\.\d+/g, "");
+    const exact = new Date(this.#startedMs).toISOString().replaceAll(/[-:.]/g, "");
     const suffix = kind === "full" ? ".tar.xz" : ".incr.tar.xz";
     const taken = new Set(archives.map(({ name }) => name));
-    const base = [stamp.slice(0, 8), stamp].map((text) => `${this.#options.user}-assets-${text}`).find((name) => !taken.has(name + suffix));
-    if (base === undefined) throw new Error("an archive was made this very second: wait a moment");
+    const stamps = [exact.slice(0, 8), `${exact.slice(0, 15)}Z`, exact];
+    const base = stamps.map((stamp) => `${this.#options.user}-assets-${stamp}`).find((name) => !taken.has(name + suffix));
+    if (base === undefined) throw new Error("an archive of this very moment is there already: look at the clock");
     return { base, suffix };
   }
 

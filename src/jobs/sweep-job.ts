@@ -108,7 +108,7 @@ class Sweeper {
     const { archives } = await readCatalog(store, prefix, this.#options.signal);
     const known = new Set([CATALOG_NAME, ...archives.flatMap(filesOf)]);
     // Only names of archives: whatever else lies there is not ours.
-    const isArchive = /-assets-\d{8}(T\d{6}Z)?(\.\d{3})?(\.incr)?\.tar\.xz(\.sha256|\.manifest\.jsonl)?$/;
+    const isArchive = /-assets-\d{8}(T\d{6}(\d{3})?Z)?(\.\d{3})?(\.incr)?\.tar\.xz(\.sha256|\.manifest\.jsonl)?$/;
     await this.#objects({ store, prefix }, (key, ageMs) => {
       const name = key.slice(prefix.length);
       const goes = ageMs >= LEFTOVER_AGE_MS && !known.has(name) && isArchive.test(name);

@@ -243,6 +243,21 @@ describe("a backup", () => {
     await expect(fixture.run({ settings: { compression: "xz:6" }, xz: false })).rejects.toThrow("needs the xz program");
   });
 
+  it("gives each archive a name of its own", async () => {
+    const fixture = new BackupFixture();
+    await fixture.put("originals/a", "a");
+    for (const ms of [0, 60_000, 100]) {
+      fixture.nowMs += ms;
+      await fixture.run({ settings: { keep: 9 } });
+    }
+    expect((await fixture.catalog()).archives.map(({ name }) => name)).toEqual([
+      "alice-assets-20261122.tar.xz",
+      "alice-assets-20261122T030100Z.tar.xz",
+      "alice-assets-20261122T030100100Z.tar.xz",
+    ]);
+    await expect(fixture.run({ settings: { keep: 9 } })).rejects.toThrow("look at the clock");
+  });
+
   it("keeps so many, and what was just replaced", async () => {
     const fixture = new BackupFixture();
     await fixture.put("originals/a", "a");
