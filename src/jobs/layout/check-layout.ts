@@ -56,9 +56,9 @@ class LayoutCheck {
   readonly report: LayoutReport;
   readonly #options: LayoutOptions;
   readonly #queue = new WorkQueue(DEEP_AT_ONCE);
-  /** Thumbnail identity → when the newest original of it was written. */
+  /** Thumbnail identity → when the newest original of it was written, in seconds. */
   readonly #identities = new TextIndex();
-  readonly #folded = new TextIndex();
+  readonly #folded = new TextIndex({ withValues: false });
   readonly #seen = { originals: false, thumbnails: false };
   readonly #deletable: string[] = [];
   readonly #wrongTypes: DeepFix[] = [];
@@ -132,10 +132,11 @@ class LayoutCheck {
       this.#add({ rule: "N02", severity: "warning", key, size, detail: "differs from another name in case or form only" });
     }
     const [identity = "", ...others] = thumbnailIdentities(name);
-    if (!this.#identities.add(identity, lastModifiedMs) && isThumbnailable(extension)) {
+    const written = seconds(lastModifiedMs);
+    if (!this.#identities.add(identity, written) && isThumbnailable(extension)) {
       this.#add({ rule: "T04", severity: "warning", key, size, detail: "another original has the same thumbnail" });
     }
-    for (const other of others) this.#identities.add(other, lastModifiedMs);
+    for (const other of others) this.#identities.add(other, written);
   }
 
   #thumbnail({ key, size, lastModifiedMs }: ListedObject, name: string): void {
@@ -150,9 +151,9 @@ class LayoutCheck {
       this.#add({ rule: "H01", severity: "error", key, size, detail: "not NAME_SIZE.jpg, .gif or .png" });
       return;
     }
-    const originalMs = this.#identities.get(identity);
-    if (originalMs === undefined) this.#add({ rule: "H02", severity: "warning", key, size });
-    else if (lastModifiedMs < originalMs) this.#add({ rule: "H03", severity: "warning", key, size });
+    const written = this.#identities.get(identity);
+    if (written === undefined) this.#add({ rule: "H02", severity: "warning", key, size });
+    else if (seconds(lastModifiedMs) < written) this.#add({ rule: "H03", severity: "warning", key, size });
     else return;
     this.#deletable.push(key);
   }
@@ -194,6 +195,11 @@ class LayoutCheck {
   #add(finding: Finding): void {
     this.report.add(finding);
   }
+}
+
+/** S3 tells times to the second. */
+function seconds(ms: number): number {
+  return Math.min(2 ** 32 - 1, Math.max(0, Math.floor(ms / 1000)));
 }
 
 function baseName(path: string): string {

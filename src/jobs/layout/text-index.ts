@@ -6,13 +6,18 @@ import { randomBytes } from "node:crypto";
 
 const FIRST_SLOTS = 1024;
 
-/** Texts with a number each. */
+/** Texts with a number each: a whole one from 0 to 2³²-1. */
 export class TextIndex {
   readonly #seed = randomBytes(8);
   #low = new Uint32Array(FIRST_SLOTS);
   #high = new Uint32Array(FIRST_SLOTS);
-  #values = new Float64Array(FIRST_SLOTS);
+  #values: Uint32Array | undefined;
   #size = 0;
+
+  /** `withValues: false` saves the room for numbers; all are 0 then. */
+  constructor({ withValues = true }: { readonly withValues?: boolean } = {}) {
+    if (withValues) this.#values = new Uint32Array(FIRST_SLOTS);
+  }
 
   /** How many texts there are. */
   get size(): number {
@@ -23,7 +28,7 @@ export class TextIndex {
   get(text: string): number | undefined {
     const [low, high] = this.#hash(text);
     const slot = this.#find(low, high);
-    return this.#isFree(slot) ? undefined : this.#values[slot];
+    return this.#isFree(slot) ? undefined : (this.#values?.[slot] ?? 0);
   }
 
   /** Adds a text, or raises its number if it has a smaller one. True if it is new. */
@@ -37,7 +42,7 @@ export class TextIndex {
       this.#high[slot] = high;
       this.#size++;
     }
-    this.#values[slot] = isNew ? value : Math.max(value, this.#values[slot] ?? value);
+    if (this.#values) this.#values[slot] = isNew ? value : Math.max(value, this.#values[slot] ?? value);
     return isNew;
   }
 
@@ -56,13 +61,13 @@ export class TextIndex {
     const [low, high, values] = [this.#low, this.#high, this.#values];
     this.#low = new Uint32Array(low.length * 2);
     this.#high = new Uint32Array(low.length * 2);
-    this.#values = new Float64Array(low.length * 2);
+    if (values) this.#values = new Uint32Array(low.length * 2);
     for (const [index, one] of high.entries()) {
       if (one === 0) continue;
       const slot = this.#find(low[index] ?? 0, one);
       this.#low[slot] = low[index] ?? 0;
       this.#high[slot] = one;
-      this.#values[slot] = values[index] ?? 0;
+      if (this.#values) this.#values[slot] = values?.[index] ?? 0;
     }
   }
 
