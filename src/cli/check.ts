@@ -1,6 +1,7 @@
 /** `check`: a storage against what the asset server expects of it. */
 import { type Command, InvalidArgumentError } from "commander";
 import type { OpenedArgument } from "./open-place.ts";
+import { preferSmallHeap } from "./small-heap.ts";
 import { optionalConfig, type StorageFlagValues, withStorageFlags } from "./storage-arguments.ts";
 import { EXIT_FAILURE, type Terminal } from "./terminal.ts";
 
@@ -63,6 +64,7 @@ async function run(target: string, opened: OpenedArgument, options: CheckOptions
 }
 
 async function check(target: string, options: CheckOptions, terminal: Terminal): Promise<number> {
+  preferSmallHeap();
   const { openPlace, placeOf } = await import("./open-place.ts");
   const { SyncUsageError } = await import("../jobs/sync/sync-options.ts");
   const { MissingPathError } = await import("../jobs/sync/sync-places.ts");

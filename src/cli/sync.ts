@@ -6,6 +6,7 @@ import type { GatewayConfig } from "../config/gateway-config.ts";
 import { loadConfig } from "../config/load.ts";
 import { ConfigError } from "../errors.ts";
 import { DEFAULT_CONFIG_FILE } from "./default-config.ts";
+import { preferSmallHeap } from "./small-heap.ts";
 import type { Terminal } from "./terminal.ts";
 
 const EXIT_USAGE = 252;
@@ -68,6 +69,7 @@ function overProgress(terminal: Terminal, progress: ((line: string) => void) | u
 }
 
 async function sync(words: readonly string[], terminal: Terminal): Promise<number> {
+  preferSmallHeap();
   // Loaded here: the other commands need none of it and start in half the time.
   const { parseSyncArguments, SyncUsageError } = await import("../jobs/sync/sync-options.ts");
   const { MissingPathError } = await import("../jobs/sync/sync-places.ts");
