@@ -56,7 +56,7 @@ async function run(target: string, opened: OpenedArgument, options: CheckOptions
     terminal.print(JSON.stringify({ target, ...report.toJSON(), ...fixReport, seconds, requests: opened.requests }));
     return report.exitCode;
   }
-  for (const line of layoutLines(report, opened.label(opened.prefix))) terminal.print(line);
+  for (const line of layoutLines(report, target)) terminal.print(line);
   for (const description of described) terminal.print(`${applied ? "done" : "would"}: ${description}`);
   if (fixes.length > 0 && !applied) terminal.print("Nothing was changed: add --yes to do so.");
   if (applied && fixes.length > 0) terminal.print("Run the check again to see what is left.");
