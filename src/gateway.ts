@@ -14,10 +14,12 @@ import { createCommands } from "./gateway/commands.ts";
 import { JobRunner } from "./gateway/job-runner.ts";
 import { type FilesLease, UserFiles } from "./gateway/user-files.ts";
 import { formatAddress, isTaken } from "./gateway/listeners.ts";
+import { type OpenPenalties, openPenalties } from "./gateway/source-penalties.ts";
 import { needsRestart, sessionsToEnd } from "./gateway/reload.ts";
 import { GatewaySessions } from "./gateway/session-handlers.ts";
 import { RateLimit, type UserRates } from "./gateway/throttled-channel.ts";
 import type { Logger } from "./log.ts";
+import type { SourcePolicy } from "./ssh/admission.ts";
 import type { HostKey } from "./ssh/host-keys.ts";
 import type { SessionInfo } from "./ssh/session-registry.ts";
 import { SshServer, type SshServerOptions } from "./ssh/ssh-server.ts";
@@ -34,6 +36,8 @@ export interface GatewayOptions {
   readonly log: Logger;
   /** Takes a free port where the configured one is taken; for the demonstration. */
   readonly portFallback?: boolean;
+  /** Who counts offences, where that is somebody else; else this gateway does, as `server.penalties` says. */
+  readonly sources?: SourcePolicy;
 }
 
 /** Everything that lives as long as the gateway. */
@@ -45,6 +49,7 @@ interface Parts {
   readonly server: SshServer;
   readonly admin: AdminServer | undefined;
   readonly jobs: JobRunner;
+  readonly penalties: OpenPenalties | undefined;
 }
 
 /** A running gateway. Whoever starts one owes `drain`. */
@@ -140,21 +145,24 @@ export class Gateway {
       greeting: (session) => this.#greeting(session),
     });
     let server: SshServer | undefined;
+    let penalties: OpenPenalties | undefined;
     try {
-      server = await this.#listen(config, sessions, budget, options.portFallback ?? false);
+      penalties = options.sources ? undefined : await openPenalties(config.server, this.#log);
+      const sshOptions = this.#serverOptions(config, sessions, budget, options.sources ?? penalties?.policy);
+      server = await this.#listen(sshOptions, options.portFallback ?? false);
       this.#defineMetrics(metrics, budget, server, sessions);
       const jobs = new JobRunner({ metrics, log: this.#log, isOpen: (user, name) => files.backups.isOpen(user, name) });
       const admin = await this.#startAdmin(config, metrics, options.portFallback ?? false);
-      return { budget, metrics, files, sessions, server, admin, jobs };
+      return { budget, metrics, files, sessions, server, admin, jobs, penalties };
     } catch (error) {
+      await penalties?.close();
       await server?.close();
       await files.close();
       throw error;
     }
   }
 
-  async #listen(config: GatewayConfig, handlers: GatewaySessions, budget: ByteBudget, portFallback: boolean): Promise<SshServer> {
-    const options = this.#serverOptions(config, handlers, budget);
+  async #listen(options: SshServerOptions, portFallback: boolean): Promise<SshServer> {
     const server = new SshServer(options);
     try {
       await server.listen();
@@ -168,7 +176,12 @@ export class Gateway {
     }
   }
 
-  #serverOptions({ server }: GatewayConfig, handlers: GatewaySessions, budget: ByteBudget): SshServerOptions {
+  #serverOptions(
+    { server }: GatewayConfig,
+    handlers: GatewaySessions,
+    budget: ByteBudget,
+    sources: SourcePolicy | undefined,
+  ): SshServerOptions {
     const { limits, banner } = server;
     return {
       listen: server.listen,
@@ -179,6 +192,7 @@ export class Gateway {
       log: this.#log,
       algorithms: server.algorithms,
       ...(banner === undefined ? {} : { banner }),
+      ...(sources === undefined ? {} : { sources }),
       limits: {
         loginGraceMs: limits.loginGrace,
         authTries: limits.maxAuthTries,
@@ -260,6 +274,7 @@ export class Gateway {
       this.#log.warn({ sessions: parts.sessions.runningCount }, "sessions did not end in time"),
     );
     await jobsEnded;
+    await parts.penalties?.close();
     await parts.files.close();
     await parts.admin?.close();
   }

@@ -2,6 +2,7 @@
  * The shape of the configuration file, its defaults and its descriptions: the source of the types, of the checks and of
  * the JSON Schema that editors use. Knows one value at a time; what has to fit together is checked in `resolve.ts`.
  */
+import { isIP } from "node:net";
 import { z } from "zod";
 import { backups, jobs, userBackup } from "./jobs-schema.ts";
 import { parseSize } from "./quantities.ts";
@@ -46,6 +47,14 @@ const listenAddress = z.string({ error: LISTEN_HINT }).transform((text, context)
   context.addIssue({ code: "custom", message: LISTEN_HINT });
   return z.NEVER;
 });
+
+const NETWORK_HINT = "write an address or a network, such as 192.0.2.7 or 2001:db8::/32";
+
+function isNetwork(text: string): boolean {
+  const [address = "", prefix] = text.split("/");
+  const family = isIP(address);
+  return family !== 0 && Number(prefix ?? 0) <= (family === 4 ? 32 : 128);
+}
 
 const sseAlgorithm = z.enum(["AES256", "aws:kms"]);
 const objectShape = {
@@ -111,6 +120,14 @@ const user = z
       .boolean({ error: "write true or false" })
       .default(false)
       .describe("The storage may overlap another user's who is shared too."),
+    layout: z
+      .enum(["specify", "cas", "free"], { error: "write specify, cas or free" })
+      .default("free")
+      .describe("specify: files only directly in originals/; cas: two folders deep there; free: anywhere, what lies elsewhere is logged."),
+    thumbnailUploads: z
+      .boolean({ error: "write true or false" })
+      .default(false)
+      .describe("Files may also be put into thumbnails/, for a migration. Else they can be read and removed there: the asset server makes them."),
     backup: userBackup.optional().describe("How this user's backups differ from those of the others; false: none."),
     ...objectShape,
   })
@@ -130,6 +147,34 @@ const limits = z
   })
   .prefault({});
 
+const network = z
+  .string({ error: NETWORK_HINT })
+  .refine((text) => /^[0-9a-fA-F:.]+(\/[0-9]{1,3})?$/.test(text) && isNetwork(text), { error: NETWORK_HINT });
+
+const penalties = z
+  .union(
+    [
+      z.literal(false),
+      z.strictObject({
+        failedLogin: duration(0).default(5_000).describe("Penalty of a connection that left after tries that were refused."),
+        tooManyTries: duration(0).default(10_000).describe("Penalty of a connection that was ended by maxAuthTries."),
+        violation: duration(0).default(10_000).describe("Penalty of a client that broke the protocol."),
+        loginTimeout: duration(0).default(10_000).describe("Penalty of a connection that did not log in within loginGrace."),
+        threshold: duration(1000)
+          .default(60_000)
+          .describe("An address is refused when its penalties add up to this, until they have passed."),
+        max: duration(1000).default(600_000).describe("Penalties of one address never add up to more."),
+        knownFor: duration(0)
+          .default(7 * DAY_MS)
+          .describe("So long after a login the offences of its address count a tenth, so that offices with one address stay served."),
+        allow: z.array(network).max(1000).default(["127.0.0.1", "::1"]).describe("Addresses and networks that are never refused."),
+      }),
+    ],
+    { error: "write false for none, or a map of penalties" },
+  )
+  .prefault({})
+  .describe("Penalties per address (IPv6: per /64); they pass with time and are kept over a restart. false: none.");
+
 const server = z
   .strictObject({
     listen: z
@@ -148,6 +193,7 @@ const server = z
       .prefault("256MiB")
       .describe("Most memory that clients together can make the gateway hold. When it is spent, they wait."),
     limits,
+    penalties,
     algorithms: z
       .enum(["modern", "compatible"])
       .default("modern")

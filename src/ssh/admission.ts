@@ -19,12 +19,20 @@ export interface AdmissionLimits {
   readonly evictableAfterMs: number;
 }
 
-/** Asked before a connection is served, and told of offences; for penalties that outlive a connection. */
+/**
+ * Why an address deserves a penalty: it left after tries that failed, used up all tries, broke the protocol, or did not
+ * log in within the grace time.
+ */
+export type OffenceKind = "auth-failed" | "too-many-tries" | "violation" | "login-timeout";
+
+/** Asked before a connection is served, and told of offences; for penalties that outlive a connection. Never throws. */
 export interface SourcePolicy {
   /** Why connections from this address are not served now, or undefined. */
   refusal(address: string): string | undefined;
   /** An address gave cause for a penalty. */
-  offence(address: string, kind: "auth-failed" | "violation" | "login-timeout"): void;
+  offence(address: string, kind: OffenceKind): void;
+  /** Somebody logged in from this address. */
+  loggedIn(address: string): void;
 }
 
 interface Entry extends Pending {

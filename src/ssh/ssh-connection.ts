@@ -7,6 +7,7 @@ import type { Authenticator, AuthUser } from "../auth/authenticator.ts";
 import { WireReader } from "../auth/wire-reader.ts";
 import type { ByteBudget } from "../byte-budget.ts";
 import { ProtocolError } from "../errors.ts";
+import type { OffenceKind } from "./admission.ts";
 import { weakAlgorithms } from "./algorithms.ts";
 import { announceHostKeys, PROOF_REQUEST, proveHostKeys } from "./host-key-proof.ts";
 import type { HostKey } from "./host-keys.ts";
@@ -44,9 +45,6 @@ export interface ConnectionLimits {
   readonly stallMs: number;
 }
 
-/** Why a connection deserves a penalty. */
-export type Offence = "auth-failed" | "violation";
-
 /** What a connection needs of its server. */
 export interface ConnectionContext {
   readonly id: string;
@@ -64,7 +62,7 @@ export interface ConnectionContext {
   /** False while the server drains. */
   readonly admitsChannels: () => boolean;
   readonly onLogin: (session: SessionInfo) => void;
-  readonly onOffence: (offence: Offence) => void;
+  readonly onOffence: (offence: OffenceKind) => void;
   readonly onClosed: () => void;
 }
 
@@ -149,7 +147,7 @@ export class SshConnection implements TransportEvents, ChannelLink {
     if (end.violation) {
       this.#log.warn({ audit: true, reason: end.reason, remoteAddress: this.#context.remoteAddress }, "protocol violation");
       this.#context.onOffence("violation");
-    }
+    } else if (!loggedIn && this.#login.failed) this.#context.onOffence("auth-failed");
     if (loggedIn) this.#log.info({ reason: end.reason }, "logout");
     else this.#log.debug({ reason: end.reason }, "connection closed before login");
     this.#closed.abort(new Error(end.reason));
@@ -223,7 +221,7 @@ export class SshConnection implements TransportEvents, ChannelLink {
       send: (message) => this.sendMessage(message),
       disconnect: (code, reason) => this.end(reason, code),
       accepted: (login) => this.#accepted(login),
-      exhausted: () => this.#context.onOffence("auth-failed"),
+      exhausted: () => this.#context.onOffence("too-many-tries"),
     });
   }
 

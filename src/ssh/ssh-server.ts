@@ -243,6 +243,7 @@ export class SshServer {
       admitsChannels: () => !this.#draining,
       onLogin: (session) => {
         loggedIn();
+        this.#options.sources?.loggedIn(remoteAddress);
         this.registry.add(session);
       },
       onOffence: (offence) => this.#options.sources?.offence(remoteAddress, offence),

@@ -42,9 +42,15 @@ export class UserAuth {
   #serviceAccepted = false;
   #requests = 0;
   #refused = 0;
+  #exhausted = false;
 
   constructor(context: UserAuthContext) {
     this.#context = context;
+  }
+
+  /** True if tries were refused, but not so many that the connection was ended for it. */
+  get failed(): boolean {
+    return this.#refused > 0 && !this.#exhausted;
   }
 
   /** Handles a message that came before login. Throws `ProtocolError` for one that has no place there. */
@@ -110,6 +116,7 @@ export class UserAuth {
   }
 
   #exhaust(): void {
+    this.#exhausted = true;
     this.#context.exhausted();
     this.#context.disconnect(DisconnectReason.NO_MORE_AUTH_METHODS, "too many authentication failures");
   }

@@ -45,7 +45,11 @@ it("turns newcomers away while all places are taken by young connections, and sa
 
 it("closes who does not log in within the grace time, at every stage, and reports it", async () => {
   const offences: string[] = [];
-  const sources = { refusal: () => undefined, offence: (_address: string, kind: string) => void offences.push(kind) };
+  const sources = {
+    refusal: () => undefined,
+    offence: (_address: string, kind: string) => void offences.push(kind),
+    loggedIn: () => undefined,
+  };
   fixture = await startServer({ sources, limits: { loginGraceMs: 200 } });
   const silent = await halfOpen(fixture.port);
   const talker = await halfOpen(fixture.port);
@@ -56,7 +60,7 @@ it("closes who does not log in within the grace time, at every stage, and report
 });
 
 it("serves nobody a source policy refuses", async () => {
-  fixture = await startServer({ sources: { refusal: () => "not now", offence: () => undefined } });
+  fixture = await startServer({ sources: { refusal: () => "not now", offence: () => undefined, loggedIn: () => undefined } });
   const socket = await halfOpen(fixture.port);
   const text: Buffer[] = [];
   socket.on("data", (chunk: Buffer) => text.push(chunk));

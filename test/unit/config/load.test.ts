@@ -267,3 +267,21 @@ describe("a mistake is answered with its place and what to write instead", () =>
     expect((await errorsOf(bomb))[0]).toMatch(/^gateway\.yaml:1:1: .*write the values out/);
   });
 });
+
+describe("server.penalties", () => {
+  it("has defaults, can be set, and can be turned off", async () => {
+    const of = async (yaml: string): Promise<unknown> =>
+      (await loadConfig(write("gateway.yaml", `${yaml}${USERS}`))).config.server.penalties;
+    expect(await of("")).toMatchObject({ failedLogin: 5_000, threshold: 60_000, max: 600_000, allow: ["127.0.0.1", "::1"] });
+    expect(await of("server: { penalties: { failedLogin: 1m, allow: [10.0.0.0/8] } }\n")).toMatchObject({
+      failedLogin: 60_000,
+      allow: ["10.0.0.0/8"],
+    });
+    expect(await of("server: { penalties: false }\n")).toBe(false);
+  });
+
+  it.each(["museum.example", "10.0.0.0/33", "1.2.3.4/x"])("refuses %s as an allowed address", async (entry) => {
+    const [error = ""] = await errorsOf(`server: { penalties: { allow: ["${entry}"] } }\n${USERS}`);
+    expect(error).toContain("write an address or a network");
+  });
+});

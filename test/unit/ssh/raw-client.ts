@@ -81,9 +81,9 @@ export class RawClient {
     });
   }
 
-  /** Connects and exchanges keys. */
-  static async connect(port: number): Promise<RawClient> {
-    const socket = connect({ host: "127.0.0.1", port, noDelay: true });
+  /** Connects, from another local address if one is given, and exchanges keys. */
+  static async connect(port: number, localAddress = "127.0.0.1"): Promise<RawClient> {
+    const socket = connect({ host: "127.0.0.1", port, noDelay: true, localAddress });
     const client = new RawClient(socket);
     await Promise.race([new Promise((resolve) => socket.once("connect", resolve)), client.closed]);
     client.#protocol.start();
@@ -92,8 +92,8 @@ export class RawClient {
   }
 
   /** Connects, exchanges keys and logs in. */
-  static async login(port: number, keyFile: string, user = "alice"): Promise<RawClient> {
-    const client = await RawClient.connect(port);
+  static async login(port: number, keyFile: string, user = "alice", localAddress = "127.0.0.1"): Promise<RawClient> {
+    const client = await RawClient.connect(port, localAddress);
     client.send(encodeMessage(Message.SERVICE_REQUEST, "ssh-userauth"));
     await client.next(Message.SERVICE_ACCEPT);
     client.send(client.signedLogin(user, keyFile));
