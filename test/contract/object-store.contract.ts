@@ -435,6 +435,15 @@ function describeCopies(store: () => ObjectStore, { lacks = NONE }: ContractOpti
     expect((await store().head("self.pdf")).metadata).toMatchObject({ mtime: "1555555555" });
   });
 
+  it("copies a directory's marker, and restates it", async () => {
+    const properties = { contentType: "application/x-directory", metadata: { mtime: "1500000000" } };
+    const { etag } = await store().put("from/", [], properties);
+    await store().copy("from/", "to/", { sourceIfMatch: etag, sourceSize: 0 });
+    expect(await store().head("to/")).toMatchObject({ size: 0, ...properties });
+    await store().copy("to/", "to/", { replaceProperties: { ...properties, metadata: { mtime: "1600000000" } } });
+    expect(await store().head("to/")).toMatchObject({ size: 0, metadata: { mtime: "1600000000" } });
+  });
+
   it.skipIf(lacks.has("copy conditions"))("copies under conditions", async () => {
     const { etag } = await store().put("c1", [pattern(10)]);
     await store().put("c2", [pattern(20)]);

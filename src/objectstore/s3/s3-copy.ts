@@ -4,7 +4,16 @@
  */
 import { CopyObjectCommand } from "@aws-sdk/client-s3";
 import { StoreError } from "../../errors.ts";
-import type { CopyOptions, ObjectInfo, ObjectProperties, PartPosition, PartSource, PutResult, StoredPart } from "../objectstore.ts";
+import type {
+  CopyOptions,
+  ObjectInfo,
+  ObjectProperties,
+  ObjectStore,
+  PartPosition,
+  PartSource,
+  PutResult,
+  StoredPart,
+} from "../objectstore.ts";
 import { checkNotAborted } from "../request-checks.ts";
 import { withCall } from "./s3-client.ts";
 import { conditionFields, copySource, etagOf, propertyFields, quoted } from "./s3-properties.ts";
@@ -19,6 +28,7 @@ const PARALLEL_PARTS = 8;
 /** What copying needs besides the requests. */
 export interface CopyContext extends UploadContext {
   readonly special: SpecialHeaderMemory;
+  readonly put: ObjectStore["put"];
   /** Removes an object that was published incomplete. */
   readonly discard: (key: string) => Promise<void>;
 }
@@ -45,9 +55,20 @@ export async function copyObject(context: CopyContext, from: string, to: string,
     );
     return { etag, size, ...(lastModifiedMs === undefined ? {} : { lastModifiedMs }) };
   } catch (error) {
+    if (isRefusedMarkerCopy(error) && to.endsWith("/")) return rewriteMarker(context, from, to, options);
     if (!isTooLargeForOneCopy(error)) throw error;
     return copyInParts(context, from, to, options);
   }
+}
+
+/** Writes a directory's marker, which has no bytes, again under its new name, for stores that do not copy it. */
+async function rewriteMarker(context: CopyContext, from: string, to: string, options: CopyOptions): Promise<PutResult> {
+  const source = await headSource(context, from, options);
+  if (source.size > 0)
+    throw new StoreError("invalid-argument", `${JSON.stringify(from)} has bytes: this store cannot keep it as a directory`);
+  const { ifMatch, ifNoneMatch, signal } = options;
+  const conditions = { ...(ifMatch === undefined ? {} : { ifMatch }), ...(ifNoneMatch === undefined ? {} : { ifNoneMatch }) };
+  return context.put(to, [], { ...(options.replaceProperties ?? source), ...conditions, ...(signal && { signal }) });
 }
 
 async function copyAtOnce(context: CopyContext, from: string, to: string, options: SizedCopyOptions): Promise<Omit<PutResult, "size">> {
@@ -160,4 +181,9 @@ async function headSource(context: CopyContext, from: string, options: CopyOptio
 /** Amazon: InvalidRequest "The specified copy source is larger than the maximum allowable size …"; others: EntityTooLarge. */
 export function isTooLargeForOneCopy(error: unknown): boolean {
   return error instanceof StoreError && (error.code === "too-large" || /larger than the maximum/i.test(error.message));
+}
+
+/** versitygw takes the copy of a directory's marker for one with content (DirectoryObjectContainsData), also when it has none. */
+function isRefusedMarkerCopy(error: unknown): boolean {
+  return error instanceof StoreError && error.message.includes("DirectoryObjectContainsData");
 }

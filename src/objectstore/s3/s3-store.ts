@@ -90,6 +90,7 @@ class S3Store implements ObjectStore {
       head: (key) => this.head(key),
       storedCrc32: (key) => this.#storedCrc32(key),
       special: this.#special,
+      put: (key, chunks, options) => this.put(key, chunks, options),
       discard: (key) => this.delete([key]),
     };
     this.copyOrigin = new S3CopyOrigin(reachOf(options), this.#context);
