@@ -46,6 +46,23 @@ export interface OpenFlags {
   readonly truncate?: boolean;
   /** With `create`: fail with `exists` if the path is there. */
   readonly exclusive?: boolean;
+  /**
+   * With `write`: go on with this very upload (see `FileSystem.interrupted`), of which the first `length` bytes stay;
+   * writes begin there. The first call on the handle rejects with `stale` if that cannot be done any more.
+   */
+  readonly resume?: { readonly id: string; readonly length: number };
+  /** The name is meant even if it looks like one that clients use for a while before they rename: `close` publishes. */
+  readonly finalName?: boolean;
+}
+
+/** An upload of the caller that has not come to its end. Sizes in bytes. */
+export interface InterruptedUpload {
+  /** Names this upload for good; another one of the same path has another id. */
+  readonly id: string;
+  /** What was received without a gap. */
+  readonly length: number;
+  /** It can be gone on with from any length between this and `length`. */
+  readonly keepsAtLeast: number;
 }
 
 /** One name of a directory. `attributes.mtime` is as exact as the user's `listing.times` asks for. */
@@ -62,6 +79,8 @@ export interface DirectoryEntry {
 export interface FileHandle {
   /** Bytes of a file open for reading only, where known without asking the store; a hint of how much there is to read. */
   readonly knownSize?: number | undefined;
+  /** Of a file that is being written, once its first bytes were accepted: the id it will have in `FileSystem.interrupted`. */
+  readonly uploadId?: string | undefined;
   /**
    * Up to `length` bytes from `offset` as a list of chunks; fewer only at the end of the file; an empty list is the
    * end. The chunks stay unchanged and belong to the caller.
@@ -140,6 +159,11 @@ export interface FileSystem {
   statvfs(path: string): Promise<FileSystemStatistics>;
   /** Copies a published file's content within the store; `to` must not be open. Replaces `to`. */
   copy(from: string, to: string): Promise<void>;
+  /**
+   * The caller's upload to `path` that was interrupted, if `OpenFlags.resume` can go on with it; whatever is published
+   * there. Costs no request. Absent where nothing is kept of interrupted uploads.
+   */
+  interrupted?(path: string): Promise<InterruptedUpload | undefined>;
   /**
    * Everything below `path`, recursively, parents before children, siblings in UTF-8 byte order, in batches; few
    * requests (one listing by prefix where the store can) and bounded memory. `path` must be a directory.

@@ -56,7 +56,7 @@ async function openForWriting(target: Target, flags: OpenFlags, attributes: Attr
   const known = await knownBeforeWriting(target, flags);
   if (known?.kind === "directory") throw isDirectoryError(target);
   if (known?.kind === "file" && flags.create && flags.exclusive) throw new FsError("exists", `${target.path}: it already exists`);
-  if (known?.kind === "absent" && !flags.create && !(await pending.findElsewhere(target.key))) throw notFound(target);
+  if (known?.kind === "absent" && !flags.create && !flags.resume && !(await pending.findElsewhere(target.key))) throw notFound(target);
   if (flags.create && known?.kind !== "file") await requireParent(target);
   return pending.open({ key: target.key, path: target.path, flags, attributes, published: publishedOf(known) });
 }

@@ -11,7 +11,7 @@
  *   name (`partial`, `parked`): a published version goes first, so that no client continues the old version with the
  *   new one's tail.
  */
-import type { AttributeChange, Attributes, FileHandle, OpenFlags } from "./file-system.ts";
+import type { AttributeChange, Attributes, FileHandle, InterruptedUpload, OpenFlags } from "./file-system.ts";
 import type { ObjectInfo } from "../objectstore/objectstore.ts";
 
 /** How far an upload has come, as its owner's session sees it. */
@@ -64,6 +64,8 @@ export interface PendingUploads {
   list(prefix: string): Promise<PendingEntry[]>;
   /** Opens `key` for writing: new, replacing, appending, resuming or editing in place, as flags and first write ask. */
   open(request: WriteRequest): Promise<FileHandle>;
+  /** The owner's upload of `key` that `OpenFlags.resume` can go on with. Waits for one that is just being dropped. No request. */
+  interrupted(key: string): Promise<InterruptedUpload | undefined>;
   /** Applies times and mode to an unpublished upload. False if there is none under `key`. */
   setAttributes(key: string, change: AttributeChange): Promise<boolean>;
   /**

@@ -15,6 +15,7 @@ import type {
   FileHandle,
   FileSystem,
   FileSystemStatistics,
+  InterruptedUpload,
   OpenFlags,
   WalkEntry,
 } from "./file-system.ts";
@@ -210,6 +211,13 @@ export class Vfs implements FileSystem {
     if (resolved.place.kind === "volume") return storedChecksum(this.#target(resolved.place, resolved.path), algorithm);
     await this.stat(path);
     return undefined;
+  }
+
+  async interrupted(path: string): Promise<InterruptedUpload | undefined> {
+    const { place, path: parsed } = this.#resolve(path);
+    if (place.kind !== "volume" || parsed.asDirectory) return undefined;
+    const { view, key } = this.#target(place, parsed);
+    return view.pending.interrupted(key);
   }
 
   #resolve(path: string): Resolved {

@@ -6,10 +6,13 @@
 import { FsError } from "../../errors.ts";
 import type { ObjectInfo } from "../../objectstore/objectstore.ts";
 import type { UploadRow } from "../../state/upload-table.ts";
+import type { OpenFlags } from "../file-system.ts";
 import type { WriteRequest } from "../pending-uploads.ts";
 
 /** An unpublished upload of the owner that could be continued. */
 export interface Resumable {
+  /** The one it is; undefined for one that has no name of its own yet. */
+  readonly id: string | undefined;
   /** Bytes it has. */
   readonly length: number;
   /** The published version it continues, if any. */
@@ -47,6 +50,7 @@ export type Opening =
 /** Decides by the flags and the offset of the first write. Rejects `stale` where going on would mix versions. */
 export async function openingOfWrite(request: WriteRequest, offset: number, sources: OpeningSources): Promise<Opening> {
   const { flags } = request;
+  if (flags.resume) return resumeOf(request.path, flags.resume, sources);
   if (flags.truncate || flags.exclusive) return { kind: "fresh", overwrites: false };
   if (offset === 0 && !flags.append) return { kind: "fresh", overwrites: true };
   // In this order: an upload that is just being closed is waited for, and then it is published.
@@ -71,6 +75,7 @@ export async function openingOfWrite(request: WriteRequest, offset: number, sour
 
 /** Decides for a handle that gets its size set, is asked for its attributes, or is closed before any write. */
 export async function openingWithoutWrite(request: WriteRequest, sources: OpeningSources): Promise<Opening> {
+  if (request.flags.resume) return resumeOf(request.path, request.flags.resume, sources);
   if (request.flags.truncate || request.flags.exclusive) return { kind: "fresh", overwrites: false };
   const pending = await sources.pending();
   const published = await sources.published();
@@ -82,6 +87,14 @@ export async function openingWithoutWrite(request: WriteRequest, sources: Openin
 export function interrupted(path: string, length: number): FsError {
   const advice = `continue at ${length}, send it again from the start, or remove it`;
   return new FsError("stale", `${path}: an upload of this file was interrupted at ${length} bytes; ${advice}`);
+}
+
+/** A client that knows what the upload holds says which one it means: what is published does not matter then. */
+async function resumeOf(path: string, wanted: NonNullable<OpenFlags["resume"]>, sources: OpeningSources): Promise<Opening> {
+  const pending = await sources.pending();
+  const isThere = pending !== undefined && pending.id === wanted.id && wanted.length <= pending.length && pending.base === undefined;
+  if (isThere) return { kind: "resume", pending, offset: wanted.length };
+  throw new FsError("stale", `${path}: the upload to go on with is not there any more`);
 }
 
 function withoutPending(request: WriteRequest, offset: number, published: ObjectInfo | "absent"): Opening {

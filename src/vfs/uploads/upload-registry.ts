@@ -12,7 +12,7 @@ import type { Logger } from "../../log.ts";
 import type { ObjectInfo, ObjectStore } from "../../objectstore/objectstore.ts";
 import type { TailStore } from "../../state/tail-store.ts";
 import type { UploadRow, UploadTable } from "../../state/upload-table.ts";
-import type { FileHandle } from "../file-system.ts";
+import type { FileHandle, InterruptedUpload } from "../file-system.ts";
 import type { PendingUploads, PublishedChange, WriteRequest } from "../pending-uploads.ts";
 import { toFsError } from "../store-fault.ts";
 import { type Clock, systemClock } from "./clock.ts";
@@ -154,7 +154,7 @@ export class UploadRegistry {
   /** Opens `request.key` for writing. */
   async open(owner: UploadOwner, request: WriteRequest): Promise<FileHandle> {
     if (this.#closed) throw new FsError("unavailable", `${request.path}: the gateway is shutting down`);
-    const finalKey = this.#temporary.finalKey(request.key);
+    const finalKey = request.flags.finalName ? undefined : this.#temporary.finalKey(request.key);
     const sources = this.#sources(owner, request);
     if (request.flags.exclusive) await this.#requireNothing(request, sources);
     const handle = new WriteHandle({
@@ -176,6 +176,18 @@ export class UploadRegistry {
     const live: LiveUpload = { ...owner, name: request.key, handle };
     this.#live.add(live);
     return handle;
+  }
+
+  /** See `PendingUploads.interrupted`. */
+  async interrupted(owner: UploadOwner, name: string): Promise<InterruptedUpload | undefined> {
+    await this.settle(owner.user, name);
+    const live = this.live(owner.user, name).findLast(({ session, handle }) => session !== owner.session && handle.uploadId !== undefined);
+    if (live?.handle.uploadId !== undefined) {
+      return live.handle.base ? undefined : { id: live.handle.uploadId, length: live.handle.received, keepsAtLeast: 0 };
+    }
+    const row = (await this.resting.find(owner.user, name)) ?? this.resting.openElsewhere(owner.user, name);
+    if (!row || row.base || row.state === "parked") return undefined;
+    return { id: row.id, length: row.length, keepsAtLeast: row.tail?.start ?? row.length };
   }
 
   /** Ends what nobody has touched for the expiry time, and frees files nobody owns. Never rejects. */
@@ -243,15 +255,16 @@ export class UploadRegistry {
     const elsewhere = this.live(owner.user, name).findLast((upload) => upload.session !== owner.session && upload.handle.received > 0);
     if (elsewhere) return this.#resumableLive(owner, elsewhere.handle, name);
     const row = await this.resting.find(owner.user, name);
-    if (row) return { length: row.length, base: row.base, take: async () => row };
+    if (row) return { id: row.id, length: row.length, base: row.base, take: async () => row };
     const open = this.resting.openElsewhere(owner.user, name);
-    if (open) return { length: open.length, base: open.base, take: () => this.resting.takeFromProcess(open) };
+    if (open) return { id: open.id, length: open.length, base: open.base, take: () => this.resting.takeFromProcess(open) };
     const foreign = await this.foreign.findKnown(name);
     return foreign && this.#resumableForeign(owner, foreign);
   }
 
   #resumableLive(owner: UploadOwner, handle: WriteHandle, name: string): Resumable {
     return {
+      id: handle.uploadId,
       length: handle.received,
       base: handle.base,
       take: async () => {
@@ -264,6 +277,7 @@ export class UploadRegistry {
 
   #resumableForeign(owner: UploadOwner, foreign: ForeignUpload): Resumable {
     return {
+      id: undefined,
       length: foreign.length,
       base: undefined,
       foreignSinceMs: foreign.initiatedMs,

@@ -2,7 +2,7 @@
 import { FsError, StoreError } from "../../errors.ts";
 import type { UploadRow } from "../../state/upload-table.ts";
 import { OWNER_ID } from "../attributes.ts";
-import type { AttributeChange, Attributes, FileHandle } from "../file-system.ts";
+import type { AttributeChange, Attributes, FileHandle, InterruptedUpload } from "../file-system.ts";
 import { DEFAULT_FILE_MODE } from "../object-metadata.ts";
 import type { PendingEntry, PendingState, PendingUploads, WriteRequest } from "../pending-uploads.ts";
 import { toFsError } from "../store-fault.ts";
@@ -60,6 +60,10 @@ export class UploadView implements PendingUploads {
 
   open(request: WriteRequest): Promise<FileHandle> {
     return this.#registry.open(this.#owner, request);
+  }
+
+  interrupted(key: string): Promise<InterruptedUpload | undefined> {
+    return this.#registry.interrupted(this.#owner, key);
   }
 
   async setAttributes(key: string, change: AttributeChange): Promise<boolean> {

@@ -66,6 +66,10 @@ export class SimpleUploads implements PendingUploads {
     return this.find(key);
   }
 
+  async interrupted(): Promise<undefined> {
+    return undefined;
+  }
+
   async list(prefix: string): Promise<PendingEntry[]> {
     return [...this.entries.values()].filter(({ key }) => key.startsWith(prefix)).sort((a, b) => (a.key < b.key ? -1 : 1));
   }
