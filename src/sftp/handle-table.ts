@@ -129,6 +129,15 @@ export class HandleTable {
     return entry;
   }
 
+  /** Files being written now under this normalised path: WRITEs were received that are not finished. */
+  beingWritten(canonicalPath: string): FileEntry[] {
+    const found: FileEntry[] = [];
+    for (const entry of this.#entries.values()) {
+      if (entry.kind === "file" && entry.writes && entry.running > 0 && entry.canonicalPath === canonicalPath) found.push(entry);
+    }
+    return found;
+  }
+
   /** Takes a handle out to close it; its place stays claimed until `release`. Throws as `find` does. */
   take(handle: Uint8Array): HandleEntry {
     const serial = this.#serialOf(handle);

@@ -2,19 +2,21 @@
  * Requests on paths: STAT, SETSTAT, REMOVE, RENAME, MKDIR and the like, draft-ietf-secsh-filexfer-02 §6.5, §6.6, §6.8 to
  * §6.11. They throw what goes wrong; the dispatcher answers it.
  */
+import { type FileEntry, runOn } from "./handle-table.ts";
+import type { PathScope } from "./path-order.ts";
 import { canonical, ordered, type Session } from "./session.ts";
 import type { RequestOf } from "./wire/requests.ts";
 
 /** STAT. */
 export async function stat(session: Session, request: RequestOf<"stat">): Promise<void> {
   const { id, path } = request;
-  session.replies.attrs(id, await ordered(session, "look", [canonical(session, path)], () => session.fs.stat(path)));
+  session.replies.attrs(id, await inOrder(session, "look", [path], () => session.fs.stat(path)));
 }
 
 /** LSTAT. */
 export async function lstat(session: Session, request: RequestOf<"lstat">): Promise<void> {
   const { id, path } = request;
-  session.replies.attrs(id, await ordered(session, "look", [canonical(session, path)], () => session.fs.lstat(path)));
+  session.replies.attrs(id, await inOrder(session, "look", [path], () => session.fs.lstat(path)));
 }
 
 /** SETSTAT. */
@@ -49,8 +51,7 @@ export async function rename(session: Session, request: RequestOf<"rename">): Pr
 
 /** RENAME and `posix-rename@openssh.com`, which replaces an existing file. */
 export async function renamePath(session: Session, id: number, from: string, to: string, replace: boolean): Promise<void> {
-  const paths = [canonical(session, from), canonical(session, to)];
-  await ordered(session, "change", paths, () => session.fs.rename(from, to, { replace }));
+  await inOrder(session, "change", [from, to], () => session.fs.rename(from, to, { replace }));
   session.replies.ok(id);
 }
 
@@ -62,7 +63,7 @@ export async function realpath(session: Session, request: RequestOf<"realpath">)
 /** READLINK. */
 export async function readlink(session: Session, request: RequestOf<"readlink">): Promise<void> {
   const { id, path } = request;
-  session.replies.path(id, await ordered(session, "look", [canonical(session, path)], () => session.fs.readlink(path)));
+  session.replies.path(id, await inOrder(session, "look", [path], () => session.fs.readlink(path)));
 }
 
 /** SYMLINK. */
@@ -73,6 +74,21 @@ export async function symlink(session: Session, request: RequestOf<"symlink">): 
 
 /** Changes what is under a path, in order, and says OK. */
 export async function change(session: Session, id: number, path: string, operation: () => Promise<void>): Promise<void> {
-  await ordered(session, "change", [canonical(session, path)], operation);
+  await inOrder(session, "change", [path], operation);
   session.replies.ok(id);
+}
+
+/** As `ordered`, and behind the WRITEs on these paths that were received before: sshfs asks for a file's size right after them. */
+async function inOrder<T>(session: Session, scope: PathScope, paths: readonly string[], operation: () => Promise<T>): Promise<T> {
+  const names = paths.map((path) => canonical(session, path));
+  const written = Promise.all(names.flatMap((name) => session.handles.beingWritten(name)).map((entry) => allDone(entry)));
+  return ordered(session, scope, names, async () => {
+    await written;
+    return operation();
+  });
+}
+
+/** Resolves when the requests made on the handle so far are done, well or not: it keeps its calls in order. */
+async function allDone(entry: FileEntry): Promise<void> {
+  await runOn([entry], () => entry.handle.stat()).catch(() => undefined);
 }

@@ -143,6 +143,20 @@ describe("pipelined requests", () => {
     expect([results[1], results[3], results[5]].map(String)).toEqual(["one", "two", "t"]);
   });
 
+  it("on a path wait for the WRITEs before them on a handle of it, and for no others (sshfs)", async () => {
+    const gate = new Gate((call) => call === "write /f");
+    const { client } = await connect({ model: { before: gate.before } });
+    const handle = await client.open("/f", R | W | CREAT);
+    const written = client.write(handle, 0, Buffer.from("content"));
+    const stat = client.stat(7, "/f").then(() => "answered");
+    await client.status(14, str("/other"), attrs());
+    await gate.arrived(1);
+    expect(await Promise.race([stat, turns().then(() => "waits")])).toBe("waits");
+    gate.release();
+    expect((await written).code).toBe(0);
+    expect(await stat).toBe("answered");
+  });
+
   it("READDIRs sent ahead get each name once", async () => {
     const { client, fs } = await connect({ model: { batchSize: 10 } });
     for (let i = 0; i < 35; i++) fs.put(`/d/${i}`, "");
