@@ -3,6 +3,7 @@
  * Keeps every session's work until it is done, so that nothing is left unawaited. Knows no sockets.
  */
 import type { ByteChannel } from "../byte-channel.ts";
+import { shareOf } from "../budget-share.ts";
 import type { ByteBudget } from "../byte-budget.ts";
 import type { CommandTable } from "../exec/commands.ts";
 import type { Logger } from "../log.ts";
@@ -56,7 +57,7 @@ export class GatewaySessions implements SessionHandlers {
 
   subsystem(name: string, channel: ByteChannel, session: SessionInfo): boolean {
     if (name !== "sftp") return false;
-    const { budget } = this.#options;
+    const budget = shareOf(this.#options.budget, session.user);
     this.#run(channel, session, (served) => serveSftp(served.channel, served.fileSystem, { budget, log: served.log, user: session.user }));
     return true;
   }

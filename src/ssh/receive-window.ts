@@ -30,11 +30,11 @@ export class ReceiveWindow {
   #lastProbe = Number.NEGATIVE_INFINITY;
   #sinceProbe = 0;
 
-  /** `now` in ms, monotonic. */
-  constructor(budget: ByteBudget, now: () => number = () => performance.now()) {
+  /** `now` in ms, monotonic; `isCrowded` begins with the smallest window, which still grows. */
+  constructor(budget: ByteBudget, options: { readonly now?: () => number; readonly isCrowded?: boolean } = {}) {
     this.#budget = budget;
-    this.#now = now;
-    this.#target = INITIAL_WINDOW;
+    this.#now = options.now ?? (() => performance.now());
+    this.#target = options.isCrowded === true ? MIN_WINDOW : INITIAL_WINDOW;
     this.#credit = this.#wanted();
   }
 

@@ -67,12 +67,15 @@ export class SshChannel implements ByteChannel {
   #drainWaiters: { limit: number; resolve: () => void }[] = [];
   /** When anything could last be sent; ms, monotonic. */
   #progressAt = performance.now();
+  /** When received bytes were last consumed, or came where none were held. */
+  #consumedAt = performance.now();
 
-  constructor(link: ChannelLink, peer: ChannelPeer, budget: ByteBudget) {
+  /** `isCrowded`: the user has many channels open, this one begins with a small window. */
+  constructor(link: ChannelLink, peer: ChannelPeer, budget: ByteBudget, isCrowded = false) {
     this.#link = link;
     this.#peer = peer;
     this.#budget = budget;
-    this.#window = new ReceiveWindow(budget);
+    this.#window = new ReceiveWindow(budget, { isCrowded });
     this.#sendWindow = peer.window;
     this.#maxPacket = Math.min(peer.maxPacket, LARGEST_PACKET);
   }
@@ -100,6 +103,11 @@ export class SshChannel implements ByteChannel {
     return this.#window.held + this.#queuedBytes;
   }
 
+  /** When bytes that it holds last moved on, or came where there were none; ms, monotonic. */
+  get movedAt(): number {
+    return Math.max(this.#progressAt, this.#consumedAt);
+  }
+
   /** Since when queued bytes wait for the client to read, or undefined; ms, monotonic. */
   get stalledSince(): number | undefined {
     return this.#queuedBytes > 0 ? this.#progressAt : undefined;
@@ -114,6 +122,7 @@ export class SshChannel implements ByteChannel {
 
   consume(bytes: number): void {
     if (this.#state === "closed") return;
+    this.#consumedAt = performance.now();
     const grant = this.#window.consumed(bytes);
     if (grant > 0) {
       this.#link.send(9, (packet, start) => {
@@ -168,6 +177,7 @@ export class SshChannel implements ByteChannel {
   dataReceived(bytes: Uint8Array): void {
     if (this.#state === "closed" || bytes.length === 0) return;
     if (this.#eof !== "none") throw new ProtocolError("data after EOF");
+    if (this.#window.held === 0) this.#consumedAt = performance.now();
     this.#window.received(bytes.length);
     if (this.#exitStatus !== undefined) {
       this.consume(bytes.length);

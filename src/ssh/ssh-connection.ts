@@ -9,11 +9,13 @@ import type { ByteBudget } from "../byte-budget.ts";
 import { ProtocolError } from "../errors.ts";
 import type { OffenceKind } from "./admission.ts";
 import { weakAlgorithms } from "./algorithms.ts";
+import { ConnectionMemory } from "./connection-memory.ts";
 import { announceHostKeys, PROOF_REQUEST, proveHostKeys } from "./host-key-proof.ts";
 import type { HostKey } from "./host-keys.ts";
 import { DisconnectReason, encodeMessage, Message, OpenFailure } from "./messages.ts";
 import type { SessionInfo } from "./session-registry.ts";
 import { type ChannelLink, SshChannel } from "./ssh-channel.ts";
+import { INITIAL_WINDOW } from "./receive-window.ts";
 import { type SessionHandlers, SshSession } from "./ssh-session.ts";
 import type { Negotiated } from "./ssh2-adapter.ts";
 import type { Transport, TransportEvents } from "./transport.ts";
@@ -86,12 +88,15 @@ export class SshConnection implements TransportEvents, ChannelLink {
   #unansweredKeepalives = 0;
   readonly #probes: (() => void)[] = [];
   #idleSince = performance.now();
-  /** Bytes in the socket that are charged to the budget. */
-  #charged = 0;
+  readonly #memory: ConnectionMemory;
 
   constructor(context: ConnectionContext) {
     this.#context = context;
     this.#log = context.log;
+    this.#memory = new ConnectionMemory(context.budget, (reason, heldBytes) => {
+      const { remoteAddress } = context;
+      this.#log.warn({ audit: true, reason, heldBytes, remoteAddress }, "dropped for want of memory");
+    });
     this.#login = this.#newLogin();
   }
 
@@ -152,10 +157,10 @@ export class SshConnection implements TransportEvents, ChannelLink {
     else this.#log.debug({ reason: end.reason }, "connection closed before login");
     this.#closed.abort(new Error(end.reason));
     for (const { channel } of this.#sessions.values()) channel.connectionLost();
+    this.#memory.countChannels(-this.#sessions.size);
     this.#sessions.clear();
     this.#dirty.clear();
-    this.#context.budget.release(this.#charged);
-    this.#charged = 0;
+    this.#memory.close();
     this.#context.onClosed();
   }
 
@@ -163,7 +168,7 @@ export class SshConnection implements TransportEvents, ChannelLink {
 
   get congested(): boolean {
     if (!this.#transport || this.#transport.congested) return true;
-    return this.#context.budget.underPressure && this.#transport.unsentBytes >= PRESSED_SOCKET_BYTES;
+    return this.#memory.budget.underPressure && this.#transport.unsentBytes >= PRESSED_SOCKET_BYTES;
   }
 
   get unsentBytes(): number {
@@ -237,6 +242,7 @@ export class SshConnection implements TransportEvents, ChannelLink {
     this.#stage = "open";
     this.#idleSince = performance.now();
     this.#transport?.authenticated();
+    this.#memory.loggedIn(user, { channels: () => this.#channels(), end: (reason) => this.end(reason) });
     this.sendMessage(encodeMessage(Message.USERAUTH_SUCCESS));
     const announcement = announceHostKeys(this.#context.hostKeys, clientIdent);
     if (announcement) this.sendMessage(announcement);
@@ -258,6 +264,10 @@ export class SshConnection implements TransportEvents, ChannelLink {
   }
 
   // --- channels
+
+  *#channels(): Iterable<SshChannel> {
+    for (const { channel } of this.#sessions.values()) yield channel;
+  }
 
   #openMessage(type: number, payload: Buffer): void {
     const reader = new WireReader(payload, 1);
@@ -317,6 +327,7 @@ export class SshConnection implements TransportEvents, ChannelLink {
     if (!session) throw new ProtocolError("close of a channel that is not open");
     session.channel.closeReceived();
     this.#sessions.delete(number);
+    this.#memory.countChannels(-1);
     this.#idleSince = performance.now();
   }
 
@@ -352,7 +363,8 @@ export class SshConnection implements TransportEvents, ChannelLink {
     while (this.#sessions.has(this.#nextChannel)) this.#nextChannel = (this.#nextChannel + 1) % 0x8000_0000;
     const number = this.#nextChannel;
     this.#nextChannel = (number + 1) % 0x8000_0000;
-    const channel = new SshChannel(this, peer, this.#context.budget);
+    const channel = new SshChannel(this, peer, this.#memory.budget, this.#memory.isCrowded(INITIAL_WINDOW));
+    this.#memory.countChannels(1);
     this.#sessions.set(number, new SshSession(channel, this.#context.handlers, this.#info));
     this.sendMessage(encodeMessage(Message.CHANNEL_OPEN_CONFIRMATION, peer.id, number, channel.initialWindow, OUR_MAX_PACKET));
   }
@@ -371,7 +383,7 @@ export class SshConnection implements TransportEvents, ChannelLink {
   // --- time
 
   #tick(): void {
-    const { limits, budget } = this.#context;
+    const { limits } = this.#context;
     if (this.#transport?.takeHeard()) this.#unansweredKeepalives = 0;
     else if (++this.#unansweredKeepalives > limits.keepaliveCount) {
       this.end("no sign of life from the client", DisconnectReason.CONNECTION_LOST);
@@ -381,7 +393,7 @@ export class SshConnection implements TransportEvents, ChannelLink {
       this.end("idle for too long");
       return;
     }
-    const patience = budget.underPressure ? limits.stallMs / 30 : limits.stallMs;
+    const patience = this.#memory.budget.underPressure ? limits.stallMs / 30 : limits.stallMs;
     for (const { channel } of this.#sessions.values()) {
       const since = channel.stalledSince;
       if (since !== undefined && performance.now() - since > patience) channel.abandon("the client does not read");
@@ -391,10 +403,7 @@ export class SshConnection implements TransportEvents, ChannelLink {
   /** Charges the budget with what lies in the socket. */
   #chargeSocket(): void {
     if (this.#stage === "closed") return;
-    const unsent = this.unsentBytes;
-    if (unsent > this.#charged) this.#context.budget.force(unsent - this.#charged);
-    else if (unsent < this.#charged) this.#context.budget.release(this.#charged - unsent);
-    this.#charged = unsent;
+    this.#memory.chargeSocket(this.unsentBytes);
     for (const { channel } of this.#sessions.values()) channel.settle();
   }
 }

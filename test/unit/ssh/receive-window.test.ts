@@ -9,7 +9,7 @@ const MIB = 1024 * 1024;
 function setUp(limit = 256 * MIB) {
   const budget = new ByteBudget(limit);
   const clock = { ms: 0 };
-  return { budget, clock, window: new ReceiveWindow(budget, () => clock.ms) };
+  return { budget, clock, window: new ReceiveWindow(budget, { now: () => clock.ms }) };
 }
 
 describe("credit", () => {
