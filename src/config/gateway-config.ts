@@ -40,6 +40,10 @@ export interface UserConfig {
   /** Bytes per second. */
   readonly bandwidth: UserValues["bandwidth"];
   readonly shared: boolean;
+  /** Which rules new files obey: see `schema.ts`. */
+  readonly layout: UserValues["layout"];
+  /** Files may be put into `thumbnails/`. */
+  readonly thumbnailUploads: boolean;
   /** How the user's storage is backed up; undefined: it is not. */
   readonly backup: BackupSettings | undefined;
   readonly definedAt: ConfigLocation;

@@ -123,7 +123,7 @@ async function resolveUser(name: string, values: ConfigValues, context: ResolveC
   const keys = await resolveKeys(name, user, context);
   const storage = wrong ? undefined : resolveStorage(name, user, values, context);
   if (!storage) return undefined;
-  const { region, readOnly, bandwidth, shared } = user;
+  const { region, readOnly, bandwidth, shared, layout, thumbnailUploads } = user;
   const quota = user.quota && quotaOf(user.quota);
   return Object.freeze({
     name,
@@ -134,6 +134,8 @@ async function resolveUser(name: string, values: ConfigValues, context: ResolveC
     quota,
     bandwidth,
     shared,
+    layout,
+    thumbnailUploads,
     backup: backupSettings(user, values),
     definedAt,
   });

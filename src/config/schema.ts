@@ -127,7 +127,9 @@ const user = z
     thumbnailUploads: z
       .boolean({ error: "write true or false" })
       .default(false)
-      .describe("Files may also be put into thumbnails/, for a migration. Else they can be read and removed there: the asset server makes them."),
+      .describe(
+        "Files may also be put into thumbnails/, for a migration. Else they can be read and removed there: the asset server makes them.",
+      ),
     backup: userBackup.optional().describe("How this user's backups differ from those of the others; false: none."),
     ...objectShape,
   })

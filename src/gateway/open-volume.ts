@@ -13,6 +13,7 @@ import { contentTypeOf } from "../vfs/content-type.ts";
 import { systemClock } from "../vfs/uploads/clock.ts";
 import { UploadRegistry } from "../vfs/uploads/upload-registry.ts";
 import { Volume } from "../vfs/volume.ts";
+import { LayoutRules } from "./layout-rules.ts";
 import { withMetrics } from "./metered-store.ts";
 import { QuotaUsage } from "./quota-usage.ts";
 import { openUserStorage, storageIdentity } from "./storages.ts";
@@ -77,9 +78,20 @@ export async function openVolume(user: UserConfig, config: GatewayConfig, contex
     log,
     contentType: contentTypeOf,
     onPublished: (change) => volume.published(change),
+    replaces: (key) => volume.replaces(key),
     checkQuota: async (_bytes, target) => usage?.reserveFor(target),
     temporaryNames: config.uploads.temporaryNames,
     expiryMs: config.uploads.expiry,
+  });
+  const rules = new LayoutRules({
+    store,
+    prefix,
+    layout: user.layout,
+    thumbnailUploads: user.thumbnailUploads,
+    clock: systemClock,
+    log,
+    onDeleted: (keys) => volume.removed(keys),
+    onRemoved: () => usage?.somethingRemoved(),
   });
   const volume: Volume = new Volume({
     id: storageIdentity(user.storage),
@@ -93,7 +105,7 @@ export async function openVolume(user: UserConfig, config: GatewayConfig, contex
     listingTimes: config.listing.times,
     cheapRequests: isLocal,
     etagIsMd5: etagIsMd5(user),
-    rules: { changed: ({ kind }) => (kind === "removed" ? usage?.somethingRemoved() : undefined) },
+    rules,
     ...(isLocal ? { maxNameBytes: LOCAL_NAME_BYTES } : {}),
   });
   return {
@@ -102,6 +114,7 @@ export async function openVolume(user: UserConfig, config: GatewayConfig, contex
     usage,
     close: async () => {
       await uploads.close();
+      await rules.settled();
       await opened[Symbol.asyncDispose]();
     },
   };

@@ -43,7 +43,7 @@ interface Shared {
 }
 
 function volumeKey(user: UserConfig, config: GatewayConfig): string {
-  const parts = [user.storage, user.quota, config.uploads, config.listing];
+  const parts = [user.storage, user.quota, user.layout, user.thumbnailUploads, config.uploads, config.listing];
   return createHash("sha256").update(JSON.stringify(parts)).digest("hex");
 }
 

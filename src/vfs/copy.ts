@@ -8,7 +8,7 @@ import { notFound, requireWritable, type Target } from "./view.ts";
 
 /** Copies the published file `from` to `to`, replacing it. See `FileSystem.copy`. */
 export async function copyFile(from: Target, to: Target): Promise<void> {
-  requireWritable(to);
+  requireWritable(to, "write");
   const { volume } = from.view;
   const [source, occupant] = await Promise.all([lookup(from), lookupForCreation(to)]);
   if (source.kind === "absent") throw notFound(from);
@@ -17,7 +17,7 @@ export async function copyFile(from: Target, to: Target): Promise<void> {
   if (from.key === to.key) return;
   await requireParent(to);
   try {
-    await copyObject(volume, { object: source.object, to: to.key, replace: true });
+    await copyObject(volume, { object: source.object, to: to.key, replace: true, replaced: occupant.kind === "file" });
   } catch (error) {
     throw isMissing(error) ? notFound(from) : toFsError(error, to.path);
   }

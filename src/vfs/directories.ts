@@ -20,7 +20,7 @@ const UMASK = 0o022;
 
 /** Makes an empty directory. Rejects `exists` if anything has the name, `not-found` if its parent is missing. */
 export async function makeDirectory(target: Target, { mtime, mode }: AttributeChange = {}): Promise<void> {
-  requireWritable(target);
+  requireWritable(target, "make-directory");
   const { volume, pending } = target.view;
   const [known, unpublished] = await Promise.all([lookupForCreation(target), pending.find(target.key)]);
   if (known.kind !== "absent" || unpublished) throw new FsError("exists", `${target.path}: it already exists`);
@@ -35,7 +35,7 @@ export async function makeDirectory(target: Target, { mtime, mode }: AttributeCh
 
 /** Removes an empty directory. Rejects `not-empty`, `not-found`, `not-a-directory`. */
 export async function removeDirectory(target: Target): Promise<void> {
-  requireWritable(target);
+  requireWritable(target, "remove");
   const { volume, pending } = target.view;
   if (volume.isAlwaysDirectory(target.key)) throw new FsError("permission-denied", `${target.path}: this directory always exists`);
   const key = directoryKey(target);

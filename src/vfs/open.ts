@@ -49,7 +49,7 @@ async function createEmpty(target: Target, { exclusive = false }: OpenFlags, att
 }
 
 async function openForWriting(target: Target, flags: OpenFlags, attributes: AttributeChange): Promise<FileHandle> {
-  requireWritable(target);
+  requireWritable(target, "write");
   const { volume, pending } = target.view;
   if (target.asDirectory || volume.isAlwaysDirectory(target.key)) throw isDirectoryError(target);
   volume.noticeForeignChanges();

@@ -49,6 +49,8 @@ export interface PublishedChange {
    */
   readonly contentType?: string;
   readonly metadata?: Readonly<Record<string, string>>;
+  /** Whether the content of a file that was there before is replaced; undefined: nobody knows. */
+  readonly replaced?: boolean | undefined;
 }
 
 /** See the head of this file. Keys are full keys in the volume's store. */

@@ -26,7 +26,7 @@ async function removeBatch(targets: readonly Target[]): Promise<(FsError | undef
   const first = targets[0];
   if (!first) return [];
   try {
-    requireWritable(first);
+    requireWritable(first, "remove");
     const { volume, pending } = first.view;
     const unpublished = await Promise.all(targets.map(({ key }) => pending.find(key)));
     if (unpublished.some((entry) => entry !== undefined)) return await removeEach(targets);

@@ -7,7 +7,7 @@ import { notFound, requireWritable, type Target } from "./view.ts";
 
 /** Removes a file and discards what its owner has of it unpublished. Rejects `is-a-directory`, `not-found`. */
 export async function removeFile(target: Target): Promise<void> {
-  requireWritable(target);
+  requireWritable(target, "remove");
   const { volume, pending } = target.view;
   const [known, unpublished] = await Promise.all([lookupFile(target), pending.find(target.key)]);
   if (known.kind === "directory") throw new FsError("is-a-directory", `${target.path}: is a directory`);

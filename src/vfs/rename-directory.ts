@@ -105,7 +105,6 @@ async function transfer(volume: Volume, listed: ListedObject, to: string): Promi
       const run = volume.store.move?.(listed.key, to, { sourceIfMatch: etag });
       const copy = await (run ?? volume.store.copy(listed.key, to, { sourceIfMatch: etag, sourceSize: size }));
       if (times) volume.metadata.set(volume.id, to, copy.etag, times);
-      volume.rules.changed?.({ kind: "published", key: to });
       return true;
     } catch (error) {
       if (isMissing(error)) return false;

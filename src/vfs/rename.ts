@@ -42,7 +42,7 @@ export async function rename(from: Target, to: Target, options: { readonly repla
   await requireParent(to);
   try {
     if (source.kind === "directory") await renameDirectory(from, to);
-    else await renameFile(from, to, { object: source.object, ...options });
+    else await renameFile(from, to, { object: source.object, replaced: occupant.kind === "file", ...options });
   } catch (error) {
     if (error instanceof StoreError && error.code === "precondition-failed" && !options.replace) throw exists(to, error);
     throw isMissing(error) ? notFound(from) : toFsError(error, from.path);
@@ -52,8 +52,8 @@ export async function rename(from: Target, to: Target, options: { readonly repla
 }
 
 function requireRenamable(from: Target, to: Target): void {
-  requireWritable(from);
-  requireWritable(to);
+  requireWritable(from, "remove");
+  requireWritable(to, "write");
   const { volume } = from.view;
   if (volume.isAlwaysDirectory(from.key)) throw new FsError("permission-denied", `${from.path}: this directory always exists`);
   if (volume.isAlwaysDirectory(to.key)) throw exists(to);
@@ -85,11 +85,11 @@ function exists({ path }: Target, cause?: unknown): FsError {
   return new FsError("exists", `${path}: it already exists`, cause === undefined ? {} : { cause });
 }
 
-async function renameFile(from: Target, to: Target, options: { readonly object: SeenObject; readonly replace: boolean }): Promise<void> {
+async function renameFile(from: Target, to: Target, options: Pick<ObjectCopy, "object" | "replace" | "replaced">): Promise<void> {
   const { volume } = from.view;
   const canMove = volume.store.move !== undefined;
   if (canMove) await keepParent(from);
-  await copyObject(volume, { object: options.object, to: to.key, replace: options.replace, isMove: canMove });
+  await copyObject(volume, { ...options, to: to.key, isMove: canMove });
   if (!canMove) {
     await keepParent(from);
     await volume.store.delete([from.key]);
@@ -102,6 +102,8 @@ export interface ObjectCopy {
   readonly object: SeenObject;
   readonly to: string;
   readonly replace: boolean;
+  /** A file was seen there. */
+  readonly replaced: boolean;
   /** By the store's own `move`, which it has. */
   readonly isMove?: boolean;
 }
@@ -110,11 +112,11 @@ export interface ObjectCopy {
  * Copies a published object with its times to another key and remembers the copy. The content type follows the new name
  * where it followed the old one. Begins again if the source is replaced meanwhile. Rejects with the store's error.
  */
-export async function copyObject(volume: Volume, { object, to, replace, isMove = false }: ObjectCopy): Promise<void> {
+export async function copyObject(volume: Volume, { object, to, replace, replaced, isMove = false }: ObjectCopy): Promise<void> {
   let source = await withProperties(volume, object, to);
   for (let attempt = 1; ; attempt++) {
     try {
-      await copyVersion(volume, source, { to, replace, isMove });
+      await copyVersion(volume, source, { to, replace, replaced, isMove });
       return;
     } catch (error) {
       if (!(error instanceof StoreError && error.code === "precondition-failed") || attempt === MAX_ATTEMPTS) throw error;
@@ -132,7 +134,7 @@ async function withProperties(volume: Volume, object: SeenObject, to: string): P
 }
 
 async function copyVersion(volume: Volume, source: SeenObject, target: Omit<Required<ObjectCopy>, "object">): Promise<void> {
-  const { to, replace, isMove } = target;
+  const { to, replace, replaced, isMove } = target;
   const properties = isWhole(source) ? propertiesUnderNewName(source, to) : undefined;
   const options: CopyOptions = {
     sourceIfMatch: source.etag,
@@ -143,7 +145,7 @@ async function copyVersion(volume: Volume, source: SeenObject, target: Omit<Requ
   const run = isMove ? volume.store.move?.(source.key, to, options) : undefined;
   const { etag, size, lastModifiedMs = volume.clock.now() } = await (run ?? volume.store.copy(source.key, to, options));
   const times = properties ? readTimes(properties.metadata) : volume.times(source);
-  await volume.published({ key: to, size, etag, lastModifiedMs, mtime: times?.mtime, mode: times?.mode, ...properties });
+  await volume.published({ key: to, size, etag, lastModifiedMs, mtime: times?.mtime, mode: times?.mode, ...properties, replaced });
 }
 
 function propertiesUnderNewName(source: ObjectInfo, to: string) {

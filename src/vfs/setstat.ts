@@ -20,7 +20,7 @@ const MAX_ATTEMPTS = 3;
 
 /** Applies `change` to whatever `target` is. */
 export async function setAttributes(target: Target, change: AttributeChange): Promise<void> {
-  requireWritable(target);
+  requireWritable(target, change.size === undefined ? "set-attributes" : "write");
   const { pending } = target.view;
   const unpublished = await pending.find(target.key);
   if (unpublished?.state === "live-here" && (await pending.setAttributes(target.key, change))) return;
@@ -82,7 +82,7 @@ async function setTimes(volume: Volume, object: SeenObject, { mtime, mode }: Att
       const options = { sourceIfMatch: info.etag, sourceSize: info.size, replaceProperties: properties };
       const { etag, size, lastModifiedMs = volume.clock.now() } = await volume.store.copy(info.key, info.key, options);
       const times = { mtime: change.mtime ?? current.mtime, mode: change.mode ?? current.mode };
-      return await volume.published({ key: info.key, size, etag, lastModifiedMs, ...times, ...properties });
+      return await volume.published({ key: info.key, size, etag, lastModifiedMs, ...times, ...properties, replaced: false });
     } catch (error) {
       if (!(error instanceof StoreError && error.code === "precondition-failed") || attempt === MAX_ATTEMPTS) throw error;
       info = await head(volume, info.key);

@@ -3,7 +3,7 @@
  */
 import { FsError } from "../errors.ts";
 import type { PendingUploads } from "./pending-uploads.ts";
-import type { Volume } from "./volume.ts";
+import type { Intent, Volume } from "./volume.ts";
 
 /** One session's view of one volume. */
 export interface View {
@@ -39,10 +39,10 @@ export function parentOf(target: Target): Target {
   return { view: target.view, key: target.view.volume.key(names, path), names, path, asDirectory: true };
 }
 
-/** Throws unless the session may change something at `target`. */
-export function requireWritable({ view, names, path }: Target): void {
+/** Throws unless the session may do that to `target`. */
+export function requireWritable({ view, names, path }: Target, intent: Intent): void {
   if (view.readOnly) throw new FsError("permission-denied", `${path}: you may only read here`);
-  view.volume.rules.checkWrite?.(names.join("/"), path);
+  view.volume.rules.checkWrite?.(names.join("/"), path, intent);
 }
 
 /** The error for a path where nothing is. */

@@ -4,7 +4,7 @@
  * no virtual paths but in error texts.
  */
 import type { ByteBudget } from "../byte-budget.ts";
-import { FsError } from "../errors.ts";
+import { FsError, StoreError } from "../errors.ts";
 import type { ObjectInfo, ObjectStore } from "../objectstore/objectstore.ts";
 import type { CachedTimes, MetadataCache } from "../state/metadata-cache.ts";
 import { Lanes } from "./bounded.ts";
@@ -12,7 +12,7 @@ import { FilesAhead } from "./files-ahead.ts";
 import { ListingOrders } from "./listing-order.ts";
 import { readTimes } from "./object-metadata.ts";
 import type { PendingUploads, PublishedChange } from "./pending-uploads.ts";
-import { type SeenObject, TreeCache } from "./tree-cache.ts";
+import { OPEN_TRUST_MS, type SeenObject, TreeCache } from "./tree-cache.ts";
 import type { Clock } from "./uploads/clock.ts";
 
 /** Where the tree writes what an operator may want to know; pino's loggers fit. */
@@ -27,12 +27,22 @@ export interface VfsLog {
  */
 export type ListingTimes = "auto" | "exact" | "listing";
 
+/**
+ * What a client wants to do to a name: give a file (new) content, make a directory, set times and modes, take the name
+ * away (also by renaming it).
+ */
+export type Intent = "write" | "make-directory" | "set-attributes" | "remove";
+
 /** Rules and reactions that belong to a customer's layout, not to files as such. Every member is optional. */
 export interface VolumeRules {
-  /** Throws an `FsError` if nothing may be created or changed at `name` (relative to the volume's root). */
-  checkWrite?(name: string, path: string): void;
-  /** Something published was replaced or removed. Must not throw; is not waited for. */
-  changed?(change: { readonly kind: "published" | "removed"; readonly key: string }): void;
+  /** Throws an `FsError` if that may not be done to `name` (relative to the volume's root; empty for the root). */
+  checkWrite?(name: string, path: string, intent: Intent): void;
+  /** Whether it matters that an upload to `key` replaces a file; if not, nobody finds out. */
+  isTracked?(key: string): boolean;
+  /** `key` was published; `replaced`: a file was there before (undefined: nobody knows). Waited for; must not reject. */
+  published?(key: string, replaced: boolean | undefined): Promise<void>;
+  /** These keys are gone. Waited for; must not reject. */
+  removed?(keys: readonly string[]): Promise<void>;
 }
 
 /** How a volume is made. */
@@ -197,6 +207,23 @@ export class Volume {
   }
 
   /**
+   * Whether an upload to `key` replaces a file: `unknown` if only the publishing can tell without a request of its own;
+   * undefined if it does not matter. Rejects with the store's error.
+   */
+  async replaces(key: string): Promise<boolean | "unknown" | undefined> {
+    if (!this.rules.isTracked?.(key)) return undefined;
+    if (this.tree.lookup(key, OPEN_TRUST_MS)?.kind === "file") return true;
+    if (!this.cheapRequests) return "unknown";
+    try {
+      await this.store.head(key);
+      return true;
+    } catch (error) {
+      if (error instanceof StoreError && error.code === "not-found") return false;
+      throw error;
+    }
+  }
+
+  /**
    * An object of this volume was written by this process. Resolves once all processes of the node know; to be awaited
    * before the client is told.
    */
@@ -208,8 +235,8 @@ export class Volume {
     this.metadata.set(this.id, key, etag, { mtime, mode });
     if (key.endsWith("/")) this.learnDirectory(key, object, this.tree.tick());
     else this.tree.learnFile(key, object, this.tree.tick());
-    this.rules.changed?.({ kind: "published", key });
     await this.metadata.announceChange(this.id);
+    await this.rules.published?.(key, change.replaced);
   }
 
   /** Objects of this volume were deleted by this process; as `published`. */
@@ -218,9 +245,9 @@ export class Volume {
       this.metadata.delete(this.id, key);
       if (key.endsWith("/")) this.tree.learnNoDirectory(key, this.tree.tick());
       else this.tree.learnNoFile(key, this.tree.tick());
-      this.rules.changed?.({ kind: "removed", key });
     }
     await this.metadata.announceChange(this.id);
+    await this.rules.removed?.(keys);
   }
 
   /** Logs an oddity of the stored keys, each once. */

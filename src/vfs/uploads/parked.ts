@@ -7,7 +7,7 @@ import type { ObjectProperties, PutResult, WriteCondition } from "../../objectst
 import type { UploadRow } from "../../state/upload-table.ts";
 import { writeTimes } from "../object-metadata.ts";
 import { PartContent } from "./part-content.ts";
-import { announce, sameProperties } from "./publish.ts";
+import { announce, type Placed, placeUnder, sameProperties } from "./publish.ts";
 import { partsOf, UploadRecord } from "./upload-record.ts";
 import type { UploadVolume } from "./upload-volume.ts";
 
@@ -48,13 +48,14 @@ async function publishElsewhere(volume: UploadVolume, row: UploadRow, rename: Pa
   const copied = await store.copy(row.key, rename.to, rename.replace ? condition : { ...condition, ifNoneMatch: "*" }).then(
     (copy) => copy,
     async (error: unknown) => {
-      await announce(volume, { key: row.key, path: rename.path, result, given: wanted, wanted });
+      await announce(volume, { key: row.key, path: rename.path, result, replaced: false, given: wanted, wanted });
       if (!isTaken(error)) throw error;
       throw new FsError("exists", `${rename.path}: the file is already there`, { cause: error });
     },
   );
   await store.delete([row.key]);
-  await announce(volume, { key: rename.to, path: rename.path, result: copied, given: wanted, wanted });
+  const replaced = rename.replace ? undefined : false;
+  await announce(volume, { key: rename.to, path: rename.path, result: copied, replaced, given: wanted, wanted });
 }
 
 /**
@@ -65,22 +66,25 @@ async function makeVisible(
   volume: UploadVolume,
   row: UploadRow,
   condition: WriteCondition,
-): Promise<{ readonly result: PutResult; readonly given: ObjectProperties }> {
+): Promise<Placed & { readonly given: ObjectProperties }> {
   const { store } = volume;
   const { given, wanted } = propertiesOf(row);
   const record = UploadRecord.resting(volume, row);
   const content = sameProperties(given, wanted) ? undefined : await wholeContent(volume, row);
   if (content) {
     const stop = new AbortController();
-    const result = await content.load((chunks) => store.put(row.key, chunks, { ...wanted, ...condition }), stop.signal);
+    const put = (only: WriteCondition): Promise<PutResult> =>
+      content.load((chunks) => store.put(row.key, chunks, { ...wanted, ...only }), stop.signal);
+    const placed = await placeUnder(volume, row.key, condition, put);
     await content.discard();
     await record.discard().catch((error: unknown) => volume.log.warn({ err: error }, "a parked upload could not be cleaned up"));
-    return { result, given: wanted };
+    return { ...placed, given: wanted };
   }
   if (row.uploadId === undefined) throw new StoreError("no-such-upload", `parked upload ${row.id} has no upload at the store`);
-  const result = await store.openUpload(row.key, row.uploadId).complete(partsOf(volume, row, row.length), condition);
+  const upload = store.openUpload(row.key, row.uploadId);
+  const placed = await placeUnder(volume, row.key, condition, (only) => upload.complete(partsOf(volume, row, row.length), only));
   await record.forget();
-  return { result, given };
+  return { ...placed, given };
 }
 
 /** All bytes from this node's disk, if it has them. */

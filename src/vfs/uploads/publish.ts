@@ -28,11 +28,43 @@ export function sameProperties(one: ObjectProperties, other: ObjectProperties): 
   return one.contentType === other.contentType && [...names].every((name) => first[name] === second[name]);
 }
 
+/** Failures of a conditional write after which it is tried without its condition. */
+const WITHOUT_CONDITION: ReadonlySet<string> = new Set(["precondition-failed", "unsupported", "invalid-argument"]);
+
+/** What was stored, and whether it took a file's place (undefined: nobody knows or wants to). */
+export interface Placed {
+  readonly result: PutResult;
+  readonly replaced: boolean | undefined;
+}
+
+/**
+ * Publishes under `key` by `publish`, and finds out whether that replaces a file where it matters: at no cost for a new
+ * file, which is written on the condition that it is new; a file whose being there shows only then is written twice.
+ */
+export async function placeUnder(
+  volume: UploadVolume,
+  key: string,
+  condition: WriteCondition,
+  publish: (condition: WriteCondition) => Promise<PutResult>,
+): Promise<Placed> {
+  const isConditional = condition.ifMatch !== undefined || condition.ifNoneMatch !== undefined;
+  const replaced = isConditional ? condition.ifMatch !== undefined : await volume.replaces(key);
+  if (replaced !== "unknown") return { result: await publish(condition), replaced };
+  try {
+    return { result: await publish({ ifNoneMatch: "*" }), replaced: false };
+  } catch (error) {
+    if (!(error instanceof StoreError) || !WITHOUT_CONDITION.has(error.code)) throw error;
+    return { result: await publish(condition), replaced: error.code === "precondition-failed" ? true : undefined };
+  }
+}
+
 /** An object that has just been published. */
 export interface Publication {
   readonly key: string;
   readonly path: string;
   readonly result: PutResult;
+  /** See `Placed`. */
+  readonly replaced: boolean | undefined;
   /** What the store was told when it was created, and what it should say. */
   readonly given: ObjectProperties;
   readonly wanted: ObjectProperties;
@@ -56,6 +88,7 @@ export async function announce(volume: UploadVolume, publication: Publication): 
     size: publication.result.size,
     etag: result.etag,
     lastModifiedMs: result.lastModifiedMs ?? volume.clock.now(),
+    replaced: publication.replaced,
     ...readTimes(said.metadata ?? {}),
     ...(said.contentType !== undefined && { contentType: said.contentType, metadata: said.metadata ?? {} }),
   });

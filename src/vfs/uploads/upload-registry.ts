@@ -48,6 +48,8 @@ export interface UploadRegistryOptions {
   readonly contentType: (key: string) => string;
   /** Told, and waited for, after something was published and before the client is. Must not reject. */
   readonly onPublished?: (change: PublishedChange) => Promise<void> | void;
+  /** Whether publishing under `key` replaces a file, if somebody wants to know: see `Volume.replaces`. */
+  readonly replaces?: (key: string) => Promise<boolean | "unknown" | undefined>;
   /** Rejects with `FsError` `quota` if the volume may not grow by `bytes` (negative: it shrinks). */
   readonly checkQuota?: (bytes: number, target: QuotaTarget) => Promise<void> | void;
   /** Names under which uploads wait for their rename (default `*.filepart`). */
@@ -88,7 +90,7 @@ export class UploadRegistry {
   #closed = false;
 
   constructor(options: UploadRegistryOptions) {
-    const { onPublished, checkQuota, clock = systemClock } = options;
+    const { onPublished, checkQuota, replaces, clock = systemClock } = options;
     const memory = UploadMemory.of(options.budget);
     this.volume = {
       store: options.store,
@@ -105,6 +107,7 @@ export class UploadRegistry {
           options.log.error({ err: error }, "a published file could not be announced");
         }
       },
+      replaces: async (key) => replaces?.(key),
       checkQuota: async (bytes, target) => checkQuota?.(bytes, target),
       tailLimitPerUser: options.tailLimitPerUser ?? 1024 ** 3,
       nextFileName: () => `${fileOwner(options.table.processId)}-${newId()}`,

@@ -20,6 +20,8 @@ export interface UploadVolume extends ContentKeeper {
   contentType(key: string): string;
   /** Called, and waited for, after something was published and before the client is told. Must not reject. */
   onPublished(change: PublishedChange): Promise<void>;
+  /** Whether publishing under `key` replaces a file: see `Volume.replaces`. */
+  replaces(key: string): Promise<boolean | "unknown" | undefined>;
   /** Rejects with `FsError` `quota` if the volume may not grow by `bytes` (negative: it shrinks). */
   checkQuota(bytes: number, target: QuotaTarget): Promise<void>;
   /** Most bytes of tails one user may leave behind. */

@@ -4,7 +4,7 @@
  * there are besides is its owner's.
  */
 import { FsError, StoreError } from "../../errors.ts";
-import type { ObjectInfo, ObjectProperties } from "../../objectstore/objectstore.ts";
+import type { ObjectInfo, ObjectProperties, PutResult, WriteCondition } from "../../objectstore/objectstore.ts";
 import { OWNER_ID } from "../attributes.ts";
 import type { AttributeChange, Attributes, FileHandle } from "../file-system.ts";
 import { DEFAULT_FILE_MODE, readTimes, writeTimes } from "../object-metadata.ts";
@@ -14,7 +14,7 @@ import { toFsError } from "../store-fault.ts";
 import { chunksLength } from "./chunk-list.ts";
 import type { ReadyContent } from "./content-options.ts";
 import type { OpeningSources } from "./opening.ts";
-import { announce, propertiesOf, sameProperties } from "./publish.ts";
+import { announce, placeUnder, propertiesOf, sameProperties } from "./publish.ts";
 import { UploadContent } from "./upload-content.ts";
 import { UploadLife, type UploadState } from "./upload-life.ts";
 import type { TimesAndMode } from "./upload-record.ts";
@@ -264,16 +264,17 @@ export class WriteHandle implements FileHandle {
 
   async #publish(ready: ReadyContent): Promise<void> {
     const { volume, request, key } = this.#options;
-    const replaced = typeof request.published === "object" ? request.published.size : (ready.base?.size ?? 0);
-    await volume.checkQuota(ready.size - replaced, { key, size: ready.size });
+    const oldSize = typeof request.published === "object" ? request.published.size : (ready.base?.size ?? 0);
+    await volume.checkQuota(ready.size - oldSize, { key, size: ready.size });
     if (this.#content.record?.isOurs === false) throw new FsError("stale", `${this.#path}: the upload was continued in another session`);
-    const result = await ready.assembler.publish(ready.condition).catch((error: unknown) => {
+    const publish = (condition: WriteCondition): Promise<PutResult> => ready.assembler.publish(condition);
+    const placed = await placeUnder(volume, key, ready.condition, publish).catch((error: unknown) => {
       const isTaken = error instanceof StoreError && error.code === "precondition-failed";
       if (isTaken && ready.onlyIfAbsent) return undefined;
       if (isTaken && request.flags.exclusive) throw new FsError("exists", `${this.#path}: the file is already there`, { cause: error });
       throw error;
     });
-    if (!result) {
+    if (!placed) {
       this.#life.become("discarded");
       return this.#content.discard();
     }
@@ -283,7 +284,7 @@ export class WriteHandle implements FileHandle {
     await this.#content
       .release()
       .catch((error: unknown) => volume.log.warn({ err: error }, "files of a published upload could not be removed"));
-    await announce(volume, { key, path: request.path, result, given: this.#given ?? created ?? wanted, wanted });
+    await announce(volume, { key, path: request.path, ...placed, given: this.#given ?? created ?? wanted, wanted });
   }
 
   async #park(ready: ReadyContent): Promise<void> {
@@ -301,7 +302,8 @@ export class WriteHandle implements FileHandle {
     if (published === "absent") return;
     const given = { ...(published.contentType !== undefined && { contentType: published.contentType }), metadata: published.metadata };
     const wanted = { ...given, metadata: writeTimes(published.metadata, { mtime: this.#times.mtime, mode: this.#times.mode }) };
-    if (!sameProperties(given, wanted)) await announce(volume, { key, path: request.path, result: published, given, wanted });
+    if (!sameProperties(given, wanted))
+      await announce(volume, { key, path: request.path, result: published, replaced: false, given, wanted });
   }
 
   #end(cause: Error): Promise<void> {

@@ -16,7 +16,7 @@ import type { AttributeChange, OpenFlags } from "../../../src/vfs/file-system.ts
 import { UploadRegistry } from "../../../src/vfs/uploads/upload-registry.ts";
 import type { VolumeMount } from "../../../src/vfs/mount-table.ts";
 import { Vfs, type VfsOptions } from "../../../src/vfs/vfs.ts";
-import { Volume } from "../../../src/vfs/volume.ts";
+import { Volume, type VolumeRules } from "../../../src/vfs/volume.ts";
 import { CountingStore } from "./counting-store.ts";
 
 const KIB = 1024;
@@ -24,6 +24,9 @@ const NEW_FILE: OpenFlags = { write: true, create: true, truncate: true };
 
 /** Which store lies below. */
 export type StoreKind = "memory" | "local";
+
+/** Makes the rules of a volume over that store. */
+export type MakeRules = (store: ObjectStore, volume: () => Volume) => VolumeRules;
 
 /** See the head of this file. Whoever made it owes `close`. */
 export class WholeFixture {
@@ -37,8 +40,10 @@ export class WholeFixture {
   registry: UploadRegistry;
   volume: Volume;
   vfs: Vfs;
+  readonly #makeRules: MakeRules;
 
-  private constructor(kind: StoreKind, directory: string, inner: ObjectStore, state: StateDirectory) {
+  private constructor(kind: StoreKind, directory: string, inner: ObjectStore, state: StateDirectory, makeRules: MakeRules) {
+    this.#makeRules = makeRules;
     this.kind = kind;
     this.directory = directory;
     this.inner = inner;
@@ -48,11 +53,11 @@ export class WholeFixture {
     this.vfs = this.login("first");
   }
 
-  static async create(kind: StoreKind = "memory"): Promise<WholeFixture> {
+  static async create(kind: StoreKind = "memory", makeRules: MakeRules = () => ({})): Promise<WholeFixture> {
     const directory = await mkdtemp(path.join(tmpdir(), "vfs-"));
     const limits: Partial<StoreLimits> = { minPartSize: 64 * KIB, preferredPartSize: 128 * KIB };
     const inner = kind === "memory" ? createMemoryStore({ limits }) : await openLocalStore({ root: path.join(directory, "files") });
-    return new WholeFixture(kind, directory, inner, await StateDirectory.open(path.join(directory, "state")));
+    return new WholeFixture(kind, directory, inner, await StateDirectory.open(path.join(directory, "state")), makeRules);
   }
 
   /** Another session; of alice unless told otherwise. */
@@ -142,6 +147,7 @@ export class WholeFixture {
       log: this.log,
       contentType: contentTypeOf,
       onPublished: (change) => volume.published(change),
+      replaces: (key) => volume.replaces(key),
     });
     const volume: Volume = new Volume({
       id: `${user}'s`,
@@ -152,6 +158,7 @@ export class WholeFixture {
       clock: { now: () => Date.now(), after: (ms, action) => afterUnref(ms, action) },
       log: this.log,
       pendingUploads: (session) => registry.view({ user, session }),
+      rules: this.#makeRules(this.store, () => volume),
       cheapRequests: this.kind === "local",
       ...(this.kind === "local" ? { maxNameBytes: 255 } : {}),
     });
