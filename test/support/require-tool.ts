@@ -4,8 +4,13 @@ import { delimiter, join } from "node:path";
 
 /** Where a program is, or undefined; `/usr/sbin` is searched too, since ordinary users do not have it on their PATH. */
 export function findTool(name: string): string | undefined {
-  const places = [...(process.env.PATH ?? "").split(delimiter), "/usr/sbin", "/sbin"];
-  return places.map((place) => join(place, name)).find(isExecutable);
+  return findTools(name)[0];
+}
+
+/** All places where a program is, in the order of the PATH: one may be an older version than the other. */
+export function findTools(name: string): string[] {
+  const places = new Set([...(process.env.PATH ?? "").split(delimiter), "/usr/bin", "/usr/sbin", "/sbin"]);
+  return [...places].map((place) => join(place, name)).filter(isExecutable);
 }
 
 /**

@@ -1,11 +1,11 @@
-/** The same two trees synced by aws-cli and by us: same copies, deletions, lines and exit codes. */
-import { execFile } from "node:child_process";
+/** The same two trees synced by aws-cli (each major version that is here) and by us: same copies, deletions, lines and exit codes. */
+import { execFile, execFileSync } from "node:child_process";
 import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
 import { Random } from "../../../support/random.ts";
-import { findTool, requireTool } from "../../../support/require-tool.ts";
+import { findTools, requireTool } from "../../../support/require-tool.ts";
 import { type S3Server, startS3Server } from "../../../support/s3-server/s3-server.ts";
 import { awsEnvironment, bucketTree, type CommandResult, plantBucket, plantFolder, runCommand, type TreeEntry } from "./sync-fixture.ts";
 
@@ -26,20 +26,28 @@ beforeEach(() => {
   for (const [name, value] of Object.entries(awsEnvironment(server))) vi.stubEnv(name, value);
 });
 
+/** The programs by their major version, "1" and "2". */
+function awsVersions(): { readonly version: string; readonly program: string }[] {
+  const found = new Map<string, string>();
+  for (const program of findTools("aws")) {
+    const said = execFileSync(program, ["--version"], { encoding: "utf8", stdio: ["ignore", "pipe", "ignore"] });
+    const version = /^aws-cli\/(\d+)\./.exec(said)?.[1];
+    if (version !== undefined && !found.has(version)) found.set(version, program);
+  }
+  if (process.env.CI === "true")
+    for (const version of ["1", "2"]) if (!found.has(version)) throw new Error(`no aws-cli ${version} (.ci/run installs it)`);
+  return [...found].map(([version, program]) => ({ version, program }));
+}
+
 /** aws-cli in its own process. */
-function aws(...args: string[]): Promise<CommandResult> {
+function runAws(program: string, args: readonly string[]): Promise<CommandResult> {
   const lines = (text: string): string[] => text.split("\n").filter((line) => line !== "");
   const env = { ...awsEnvironment(server), PATH: process.env.PATH, HOME: folder, LC_ALL: "C.UTF-8" };
   return new Promise((resolve) => {
     // Said aloud: versions before 2.13 do not read AWS_ENDPOINT_URL.
-    execFile(
-      findTool("aws") ?? "aws",
-      ["--endpoint-url", server.endpoint, ...args],
-      { env, maxBuffer: 64 * 1024 * 1024 },
-      (error, stdout, stderr) => {
-        resolve({ code: error ? Number(error.code) : 0, out: lines(stdout), err: lines(stderr) });
-      },
-    );
+    execFile(program, ["--endpoint-url", server.endpoint, ...args], { env, maxBuffer: 64 * 1024 * 1024 }, (error, stdout, stderr) => {
+      resolve({ code: error ? Number(error.code) : 0, out: lines(stdout), err: lines(stderr) });
+    });
   });
 }
 
@@ -91,7 +99,11 @@ const FLAGS: readonly (readonly string[])[] = [
   ["--exclude", "*.jpg", "--include", "a*", "--size-only"],
 ];
 
-describe.skipIf(!requireTool("aws"))("aws s3 sync, side by side", () => {
+const versions = requireTool("aws") ? awsVersions() : [];
+
+describe.each(versions)("aws-cli $version: s3 sync, side by side", ({ program }) => {
+  const aws = (...args: string[]): Promise<CommandResult> => runAws(program, args);
+
   it.each(FLAGS.map((flags, index) => ({ flags, seed: index + 1 })))("bucket to bucket $flags", async ({ flags, seed }) => {
     const { source, destination } = generateTrees(seed);
     for (const who of ["aws", "our"]) {
