@@ -102,11 +102,16 @@ async function copyAtOnce(context: CopyContext, from: string, to: string, option
     },
     // A condition can fail because the first try succeeded unheard: then the target has the source's content.
     recover: async (fault) => {
-      if (fault.code !== "precondition-failed" || sourceIfMatch === undefined || replaceProperties) return undefined;
+      if (fault.code !== "precondition-failed" || sourceIfMatch === undefined) return undefined;
       const info = await context.head(to).catch(() => undefined);
-      return info?.etag === sourceIfMatch ? { etag: info.etag, lastModifiedMs: info.lastModifiedMs } : undefined;
+      if (info?.etag !== sourceIfMatch || (replaceProperties && !hasMetadata(info, replaceProperties))) return undefined;
+      return { etag: info.etag, lastModifiedMs: info.lastModifiedMs };
     },
   });
+}
+
+function hasMetadata(info: ObjectInfo, { metadata }: ObjectProperties): boolean {
+  return Object.entries(metadata ?? {}).every(([name, value]) => info.metadata?.[name] === value);
 }
 
 async function copyInParts(context: CopyContext, from: string, to: string, options: CopyOptions): Promise<PutResult> {
