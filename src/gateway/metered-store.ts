@@ -79,6 +79,7 @@ export function withMetrics(store: ObjectStore, metrics: Metrics, log: Logger): 
       written(chunks);
       return count("upload-part", () => upload.uploadPart(position, chunks, signal));
     },
+    ...(upload.readBack && { readBack: upload.readBack.bind(upload) }),
     copyPart: (position, source, signal) => count("copy-part", () => upload.copyPart(position, source, signal)),
     listParts: (signal) => count("list-parts", () => upload.listParts(signal)),
     complete: (parts, condition, signal) => count("complete-upload", () => upload.complete(parts, condition, signal)),

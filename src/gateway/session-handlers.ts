@@ -58,7 +58,10 @@ export class GatewaySessions implements SessionHandlers {
   subsystem(name: string, channel: ByteChannel, session: SessionInfo): boolean {
     if (name !== "sftp") return false;
     const budget = shareOf(this.#options.budget, session.user);
-    this.#run(channel, session, (served) => serveSftp(served.channel, served.fileSystem, { budget, log: served.log, user: session.user }));
+    const { user, clientIdent } = session;
+    this.#run(channel, session, ({ fileSystem, log, ...served }) =>
+      serveSftp(served.channel, fileSystem, { budget, log, user, clientIdent }),
+    );
     return true;
   }
 

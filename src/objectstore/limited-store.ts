@@ -18,6 +18,7 @@ export function withPrefixGuard(store: ObjectStore, prefix: string): ObjectStore
     key: upload.key,
     uploadId: upload.uploadId,
     uploadPart: (position, chunks, signal) => upload.uploadPart(position, chunks, signal),
+    ...(upload.readBack && { readBack: upload.readBack.bind(upload) }),
     copyPart: async (position, source, signal) => {
       check(source.key);
       return upload.copyPart(position, source, signal);
@@ -112,15 +113,19 @@ async function* guardedUploads(
  */
 export function withConcurrencyLimit(store: ObjectStore, limit: number): ObjectStore {
   const turns = new Turns(limit);
-  const limitUpload = (upload: MultipartUpload): MultipartUpload => ({
-    key: upload.key,
-    uploadId: upload.uploadId,
-    uploadPart: (position, chunks, signal) => turns.run(signal, () => upload.uploadPart(position, chunks, signal)),
-    copyPart: (position, source, signal) => turns.run(signal, () => upload.copyPart(position, source, signal)),
-    listParts: (signal) => turns.run(signal, () => upload.listParts(signal)),
-    complete: (parts, condition, signal) => turns.run(signal, () => upload.complete(parts, condition, signal)),
-    abort: (signal) => turns.run(signal, () => upload.abort(signal)),
-  });
+  const limitUpload = (upload: MultipartUpload): MultipartUpload => {
+    const readBack = upload.readBack?.bind(upload);
+    return {
+      key: upload.key,
+      uploadId: upload.uploadId,
+      uploadPart: (position, chunks, signal) => turns.run(signal, () => upload.uploadPart(position, chunks, signal)),
+      copyPart: (position, source, signal) => turns.run(signal, () => upload.copyPart(position, source, signal)),
+      ...(readBack && { readBack: (offset, length, signal) => turns.run(signal, () => readBack(offset, length, signal)) }),
+      listParts: (signal) => turns.run(signal, () => upload.listParts(signal)),
+      complete: (parts, condition, signal) => turns.run(signal, () => upload.complete(parts, condition, signal)),
+      abort: (signal) => turns.run(signal, () => upload.abort(signal)),
+    };
+  };
   const move = store.move?.bind(store);
   const copyFrom = store.copyFrom?.bind(store);
   const space = store.space?.bind(store);

@@ -10,7 +10,7 @@ import { promisify } from "node:util";
 import { StoreError } from "../errors.ts";
 import { compareKeys } from "./key-order.ts";
 import { isAbsent, localError } from "./local-errors.ts";
-import { StagedFile, copyRange, openFile, statPath, truncateFile, writeChunks } from "./local-files.ts";
+import { StagedFile, copyRange, openFile, readChunk, statPath, truncateFile, writeChunks } from "./local-files.ts";
 import { adoptJournal, beginJournal, forgetPart, matchParts, notePart, readJournal } from "./local-journal.ts";
 import type { JournalState } from "./local-journal.ts";
 import { splitKey } from "./local-paths.ts";
@@ -87,6 +87,7 @@ export class LocalUploads {
       uploadId,
       uploadPart: (position, chunks, signal) => run("writing a part", signal, () => this.#writePart(key, uploadId, position, chunks)),
       copyPart: (position, source, signal) => run("copying a part", signal, () => this.#copyPart(key, uploadId, position, source)),
+      readBack: (offset, length, signal) => run("reading a part", signal, () => this.#readBack(key, uploadId, offset, length)),
       listParts: (signal) => run("listing the parts", signal, () => this.#listParts(key, uploadId)),
       complete: (parts, condition, signal) => run("completion", signal, () => this.#complete(key, uploadId, parts, condition)),
       abort: (signal) => run("discarding", signal, () => this.#abort(key, uploadId)),
@@ -187,6 +188,11 @@ export class LocalUploads {
     }
   }
 
+  async #readBack(key: string, uploadId: string, offset: number, length: number): Promise<Uint8Array> {
+    const upload = await this.#take(key, uploadId);
+    return upload.read(offset, length);
+  }
+
   async #listParts(key: string, uploadId: string): Promise<StoredPart[]> {
     const { parts } = await this.#state(key, uploadId);
     return [...parts.values()]
@@ -254,6 +260,18 @@ class OpenUpload {
     }
   }
 
+  /** Exactly `length` bytes; rejects `io` where nothing was written yet. */
+  async read(offset: number, length: number): Promise<Uint8Array> {
+    const reading = this.#readAll(offset, length);
+    this.#writing.add(reading);
+    try {
+      return await reading;
+    } finally {
+      this.#writing.delete(reading);
+      this.#whenIdle();
+    }
+  }
+
   async writePart(position: PartPosition, size: number, write: (fd: number) => Promise<void>): Promise<StoredPart> {
     const { staged, journal } = this.#places;
     const { partNumber, offset } = position;
@@ -274,6 +292,12 @@ class OpenUpload {
       this.#writing.delete(writing);
       this.#whenIdle();
     }
+  }
+
+  async #readAll(offset: number, length: number): Promise<Uint8Array> {
+    const bytes = await readChunk(this.#places.staged.fd, offset, length);
+    if (bytes.length < length) throw new StoreError("io", `the upload of ${JSON.stringify(this.key)} ends at ${offset + bytes.length}`);
+    return bytes;
   }
 
   /** Threads that write one file at the same time burn the processor waiting for its lock: one after the other is faster. */

@@ -142,6 +142,11 @@ export interface MultipartUpload {
   uploadPart(position: PartPosition, chunks: readonly Uint8Array[], signal?: AbortSignal): Promise<StoredPart>;
   /** Stores one part as a copy of a range of a published object, without moving bytes through the gateway. */
   copyPart(position: PartPosition, source: PartSource, signal?: AbortSignal): Promise<StoredPart>;
+  /**
+   * `length` bytes from `offset` of the finished object, all of them in stored parts. Only where parts can be read before
+   * the object is published (a local disk); absent elsewhere.
+   */
+  readBack?(offset: number, length: number, signal?: AbortSignal): Promise<Uint8Array>;
   /** All parts the store holds, by number. */
   listParts(signal?: AbortSignal): Promise<StoredPart[]>;
   /** Publishes the object made of `parts`, in ascending order of number; each but the last ≥ `limits.minPartSize`. */

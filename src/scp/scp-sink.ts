@@ -151,7 +151,7 @@ export class ScpSink {
     try {
       handle = await this.#fileSystem.open(
         path,
-        { write: true, create: true, truncate: true },
+        { write: true, create: true, truncate: true, sequential: true },
         {
           size: message.size,
           mode: this.#arguments.preserve ? message.mode : message.mode & ~0o022,

@@ -46,6 +46,7 @@ export async function extended(session: Session, { id, extension }: RequestOf<"e
 }
 
 function limits(session: Session, id: number): void {
+  session.habits.askedForLimits();
   session.replies.extended(id, (writer) =>
     writeLimits(writer, {
       packetBytes: ANNOUNCED_PACKET_BYTES,

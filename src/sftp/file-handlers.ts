@@ -13,7 +13,7 @@ import type { RequestOf } from "./wire/requests.ts";
 /** OPEN. The reply is the handle; a file open for writing is seen by nobody before its CLOSE. */
 export async function open(session: Session, request: RequestOf<"open">): Promise<void> {
   const { id, path } = request;
-  const flags = openFlags(request.pflags);
+  const flags = { ...openFlags(request.pflags), ...(session.habits.writesInOrder && { sequential: true }) };
   const writes = flags.write === true;
   const canonicalPath = canonical(session, path);
   const openedAtMs = session.nowMs();

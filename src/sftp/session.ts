@@ -5,6 +5,7 @@ import { FsError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import type { FileSystem } from "../vfs/file-system.ts";
 import { parsePath } from "../vfs/virtual-path.ts";
+import type { ClientHabits } from "./client-habits.ts";
 import type { FileEntry, HandleTable } from "./handle-table.ts";
 import type { LongnameFormatter } from "./longname.ts";
 import type { PathOrder, PathScope } from "./path-order.ts";
@@ -20,6 +21,7 @@ export interface Session {
   readonly handles: HandleTable;
   readonly order: PathOrder;
   readonly longname: LongnameFormatter;
+  readonly habits: ClientHabits;
   /** Handles that may be open at once, as announced. */
   readonly maxHandles: number;
   /** What stands for a uid or gid; undefined if nobody knows it. */

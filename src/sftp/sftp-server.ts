@@ -8,6 +8,7 @@ import { FsError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import type { FileSystem } from "../vfs/file-system.ts";
 import { abandon } from "./file-handlers.ts";
+import { ClientHabits } from "./client-habits.ts";
 import { HandleTable } from "./handle-table.ts";
 import { dispatcherFor } from "./handlers.ts";
 import { LongnameFormatter } from "./longname.ts";
@@ -27,6 +28,8 @@ export interface SftpOptions {
   readonly log: Logger;
   /** Whose files these are: the owner's name in listings, the only home `~user` finds. */
   readonly user: string;
+  /** The client's identification, from which its habits are known. */
+  readonly clientIdent?: string;
   /** Handles open at once; default 1,000. */
   readonly maxHandles?: number;
   /** The uid and gid shown under the user's name; default 1000. */
@@ -71,6 +74,7 @@ function newSession(channel: ByteChannel, fs: FileSystem, options: SftpOptions):
     replies: new ReplyQueue(channel, budget),
     handles: new HandleTable(maxHandles),
     order: new PathOrder(),
+    habits: new ClientHabits(options.clientIdent),
     longname: new LongnameFormatter((id) => nameOf(id) ?? String(id), now),
     nowMs: () => performance.now(),
   };

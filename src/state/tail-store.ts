@@ -23,15 +23,17 @@ export class TailFile {
   readonly name: string;
   readonly #file: FileHandle;
   readonly #store: TailStore;
+  readonly #sparing: number;
   #length: number;
   #closing: Promise<void> | undefined;
 
   /** Made by `TailStore` only. */
-  constructor(store: TailStore, name: string, file: FileHandle, length: number) {
+  constructor(store: TailStore, name: string, file: FileHandle, options: { readonly length: number; readonly sparing: number }) {
     this.#store = store;
+    this.#sparing = options.sparing;
     this.name = name;
     this.#file = file;
-    this.#length = length;
+    this.#length = options.length;
   }
 
   /** Bytes up to the last one written. */
@@ -45,14 +47,18 @@ export class TailFile {
     for (const chunk of chunks) bytes += chunk.length;
     const end = position + bytes;
     const growth = Math.max(0, end - this.#length);
-    this.#store.reserve(growth);
+    this.#store.reserve(growth, this.#sparing);
+    // At once, so that writes side by side do not count the same bytes.
+    this.#length += growth;
     try {
       await this.#writeAll(position, chunks);
     } catch (error) {
-      this.#store.release(growth);
+      if (growth > 0 && this.#length === end) {
+        this.#length -= growth;
+        this.#store.release(growth);
+      }
       throw error;
     }
-    this.#length = Math.max(this.#length, end);
   }
 
   /** Writes chunks behind the last byte. */
@@ -145,16 +151,16 @@ export class TailStore {
     this.#limit = options.limit ?? 16 * 1024 ** 3;
   }
 
-  /** A new, empty file. */
-  async create(name: string): Promise<TailFile> {
-    return new TailFile(this, name, await open(this.#path(name), "wx+", 0o600), 0);
+  /** A new, empty file. `sparing`: the share of the limit that it leaves to others, 0 (default) to 1. */
+  async create(name: string, { sparing = 0 }: { readonly sparing?: number } = {}): Promise<TailFile> {
+    return new TailFile(this, name, await open(this.#path(name), "wx+", 0o600), { length: 0, sparing });
   }
 
   /** A file that is there; undefined if it is not. */
   async open(name: string): Promise<TailFile | undefined> {
     try {
       const file = await open(this.#path(name), "r+");
-      return new TailFile(this, name, file, (await file.stat()).size);
+      return new TailFile(this, name, file, { length: (await file.stat()).size, sparing: 0 });
     } catch (error) {
       if (error instanceof Error && "code" in error && error.code === "ENOENT") return undefined;
       throw error;
@@ -183,8 +189,9 @@ export class TailStore {
   }
 
   /** Counts bytes that a file grows by. Throws `TailSpaceError` over the limit. Called by `TailFile`. */
-  reserve(bytes: number): void {
-    if (bytes > 0 && this.#used + bytes > this.#limit) throw new TailSpaceError(`tail files hold ${this.#used} of ${this.#limit} bytes`);
+  reserve(bytes: number, sparing: number): void {
+    const isOver = bytes > 0 && this.#used + bytes > this.#limit * (1 - sparing);
+    if (isOver) throw new TailSpaceError(`tail files hold ${this.#used} of ${this.#limit} bytes`);
     this.#used += bytes;
   }
 

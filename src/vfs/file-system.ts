@@ -53,6 +53,11 @@ export interface OpenFlags {
   readonly resume?: { readonly id: string; readonly length: number };
   /** The name is meant even if it looks like one that clients use for a while before they rename: `close` publishes. */
   readonly finalName?: boolean;
+  /**
+   * A hint: this client is known to write its files from their beginning to their end and never to go back, so that
+   * nothing has to be kept for it to write over. Wrong hints lead to refusals, never to wrong files.
+   */
+  readonly sequential?: boolean;
 }
 
 /** An upload of the caller that has not come to its end. Sizes in bytes. */

@@ -30,7 +30,7 @@ export interface ReadyContent {
   readonly onlyIfAbsent: boolean;
 }
 
-/** Mounts and editors (no CREAT, or EXCL) come back to any place; others, if at all, to the beginning. */
+/** Only of clients that are known to write in order nobody expects more than a header at the beginning. */
 export function mirrorOf(flags: OpenFlags): MirrorScope {
-  return flags.exclusive || !flags.create ? "all" : "head";
+  return flags.sequential === true ? "head" : "all";
 }

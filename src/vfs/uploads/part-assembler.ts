@@ -4,13 +4,14 @@
  * What has been sent can be written over as far as this node has a copy. Knows nothing of handles, names, or owners.
  */
 import { StoreError } from "../../errors.ts";
-import type { ObjectInfo, PutResult, StoredPart, WriteCondition } from "../../objectstore/objectstore.ts";
+import type { PutResult, StoredPart, WriteCondition } from "../../objectstore/objectstore.ts";
 import type { TailFile } from "../../state/tail-store.ts";
 import type { UploadTailRow } from "../../state/upload-table.ts";
 import { chunksLength, sliceChunks } from "./chunk-list.ts";
 import { PartContent } from "./part-content.ts";
-import { type MirrorScope, PartMirror } from "./part-mirror.ts";
+import type { MirrorScope } from "./part-mirror.ts";
 import { PartQueue, type QueueOptions } from "./part-queue.ts";
+import { type CopySource, type SealedPart, SentParts } from "./sent-parts.ts";
 
 /** A copied part is at most this large, so that several run at once. */
 const copyPiece = 512 * 1024 * 1024;
@@ -27,10 +28,9 @@ export interface AssemblerOptions extends QueueOptions {
   readonly announced: number;
   /** Which sent parts the client may come back to. */
   readonly mirror: MirrorScope;
+  /** The published version that it continues, if any. */
+  readonly base: CopySource | undefined;
 }
-
-/** A published version to copy from. */
-export type CopySource = Pick<ObjectInfo, "key" | "etag">;
 
 /** What an earlier run of the upload left. */
 export interface AssembledSoFar {
@@ -48,46 +48,35 @@ export interface Remains {
   readonly length: number;
 }
 
-/** A part that has been filled. */
-interface SealedPart {
-  readonly partNumber: number;
-  readonly offset: number;
-  readonly size: number;
-}
-
 /** See the head of this file. Calls must not overlap, but for `interrupt`. */
 export class PartAssembler {
   readonly #options: AssemblerOptions;
   readonly #queue: PartQueue;
-  readonly #mirror: PartMirror;
+  readonly #sent: SentParts;
   /** Ends waits of the writer. */
   readonly #stop = new AbortController();
   /** Ends parts under way. */
   readonly #cut = new AbortController();
-  #sealed: SealedPart[] = [];
   readonly #unsent = new Map<number, PartContent>();
-  /** Parts that were written over and must be sent again. */
-  readonly #dirty = new Set<number>();
   #onlyCopies = true;
   #current: PartContent;
-  #currentStart = 0;
   /** The last part is kept here until the object is published: if that fails, a resume must be able to make it longer. */
   #last: { readonly partNumber: number; readonly content: PartContent } | undefined;
 
   constructor(options: AssemblerOptions, soFar?: AssembledSoFar) {
     this.#options = options;
     this.#queue = new PartQueue(options, soFar?.uploadId, soFar?.parts);
-    this.#mirror = new PartMirror(options.keeper, options.mirror);
+    this.#sent = new SentParts(options);
     for (const { size } of soFar?.parts ?? []) {
       this.#onlyCopies = false;
-      this.#nextPart(size);
+      this.#sent.add(size);
     }
     this.#current = new PartContent(options.keeper, soFar?.tail?.file, soFar?.tail?.length);
   }
 
   /** Bytes accepted so far. */
   get length(): number {
-    return this.#currentStart + this.#current.length;
+    return this.#sent.length + this.#current.length;
   }
 
   /** Bytes of the part being filled that are in memory. */
@@ -102,7 +91,7 @@ export class PartAssembler {
 
   /** From now on the client may come back to any place. */
   mirrorAll(): void {
-    this.#mirror.copyAll();
+    this.#sent.mirror.copyAll();
   }
 
   /** Adds chunks at the end; resolves when they are accepted. Rejects with what made a part fail, now or earlier. */
@@ -145,54 +134,70 @@ export class PartAssembler {
     }
   }
 
+  /** What kept parts that have left from being copied on this node, if anything did. */
+  get mirrorFault(): unknown {
+    return this.#sent.mirror.fault;
+  }
+
   /** Writes over bytes accepted before, all within `length`; false if some are at the store only and nothing was done. */
   async overwrite(offset: number, chunks: readonly Uint8Array[]): Promise<boolean> {
     const end = offset + chunksLength(chunks);
-    const touched = this.#sealed.filter((part) => part.offset < end && part.offset + part.size > offset);
-    await this.#queue.settle();
-    this.#queue.throwFailure();
-    if (!touched.every(({ partNumber }) => this.#mirror.has(partNumber))) return false;
-    const sent = Math.max(0, Math.min(end, this.#currentStart) - offset);
-    if (sent > 0) await this.#mirror.write(offset, sliceChunks(chunks, 0, sent));
-    for (const { partNumber } of touched) this.#dirty.add(partNumber);
-    if (end > this.#currentStart) {
-      const rest = sliceChunks(chunks, sent, end - offset - sent);
-      await this.#current.overwrite(offset + sent - this.#currentStart, rest);
+    const touched = this.#sent.within(offset, end);
+    if (touched.length > 0) {
+      if (!(await this.#recall(touched))) return false;
+      await this.#sent.overwrite(touched, offset, chunks);
     }
+    const start = Math.max(offset, this.#sent.length);
+    if (end > start) await this.#current.overwrite(start - this.#sent.length, sliceChunks(chunks, start - offset, end - start));
     return true;
   }
 
   /** Cuts to `length` bytes; false if some that stay are at the store only and nothing was done. */
   async truncate(length: number): Promise<boolean> {
-    if (length >= this.#currentStart) {
-      await this.#current.truncate(length - this.#currentStart);
+    if (length >= this.#sent.length) {
+      await this.#current.truncate(length - this.#sent.length);
       return true;
     }
     await this.#queue.settle();
-    const split = this.#sealed.find((part) => part.offset + part.size > length);
-    if (!split || (length > split.offset && !this.#mirror.has(split.partNumber))) return false;
+    const [split] = this.#sent.within(length, length + 1);
+    if (!split || (length > split.offset && !(await this.#recall([split])))) return false;
     await this.#current.discard();
-    for (const { partNumber } of this.#sealed.splice(split.partNumber - 1)) {
-      this.#queue.forget(partNumber);
-      this.#dirty.delete(partNumber);
-    }
+    for (const { partNumber } of this.#sent.cutFrom(split)) this.#queue.forget(partNumber);
     this.#current = new PartContent(this.#options.keeper);
-    this.#currentStart = split.offset;
-    for await (const piece of this.#mirror.pieces(split.offset, length - split.offset)) await this.append([piece]);
-    this.#mirror.forgetFrom(split.partNumber);
+    const { mirror } = this.#sent;
+    const kept = mirror.pieces(split, length - split.offset);
+    mirror.forgetFrom(split.partNumber);
+    for await (const piece of kept) await this.append([piece]);
     return true;
   }
 
-  /** The bytes that no part has yet and where they begin, if nothing else but copies has been sent; else undefined. */
-  unsent(): { readonly start: number; readonly pieces: AsyncGenerator<Uint8Array> } | undefined {
-    return this.#onlyCopies ? { start: this.#currentStart, pieces: this.#current.pieces() } : undefined;
+  /**
+   * Hands all bytes but those copied from the version it continues to `write`, in order. False, and nothing was done: some
+   * are at the store only.
+   */
+  async retrieve(write: (offset: number, chunks: readonly Uint8Array[]) => Promise<void>): Promise<boolean> {
+    const sent = this.#sent.unpublished();
+    if (sent.length > 0 && !(await this.#recall(sent))) return false;
+    for (const part of sent) {
+      let at = part.offset;
+      for await (const piece of this.#sent.mirror.pieces(part)) {
+        await write(at, [piece]);
+        at += piece.length;
+      }
+    }
+    let at = this.#sent.length;
+    for await (const piece of this.#current.pieces()) {
+      await write(at, [piece]);
+      at += piece.length;
+    }
+    return true;
   }
 
   /** Everything that the parts sent so far do not hold is in a file and on the disk; how far that and they reach. */
   async sync(): Promise<{ readonly length: number; readonly tail: UploadTailRow | undefined }> {
     await this.#resend();
     const tail = await this.#current.sync();
-    return { length: this.length, tail: tail && { ...tail, start: this.#currentStart } };
+    return { length: this.length, tail: tail && { ...tail, start: this.#sent.length } };
   }
 
   /** Gives memory back while nothing comes in. */
@@ -215,7 +220,7 @@ export class PartAssembler {
 
   /** Brings every byte to the store as parts, without publishing. */
   async storeAll(): Promise<void> {
-    if (this.#current.length > 0 || this.#sealed.length === 0) await this.#seal(true);
+    if (this.#current.length > 0 || this.#sent.count === 0) await this.#seal(true);
     await this.#resend();
   }
 
@@ -229,7 +234,7 @@ export class PartAssembler {
     await this.#resend().catch(() => undefined);
     cancel();
     const last = this.#last;
-    for (const partNumber of this.#dirty) this.#queue.forget(partNumber);
+    for (const partNumber of this.#sent.dirty.keys()) this.#queue.forget(partNumber);
     if (last && !options.withLast) this.#queue.forget(last.partNumber);
     const parts = this.#queue.contiguous();
     const start = parts.reduce((sum, part) => sum + part.size, 0);
@@ -238,7 +243,7 @@ export class PartAssembler {
       const tail = await this.#keepTail(last.content);
       return { uploadId, parts, tail: tail && { ...tail, start: start - tail.length }, length: start };
     }
-    const next = parts.length === this.#sealed.length ? this.#current : this.#unsent.get(parts.length + 1);
+    const next = parts.length === this.#sent.count ? this.#current : this.#unsent.get(parts.length + 1);
     const tail = await this.#keepTail(last?.partNumber === parts.length + 1 ? last.content : next);
     return { uploadId, parts, tail: tail && { ...tail, start }, length: start + (tail?.length ?? 0) };
   }
@@ -264,7 +269,7 @@ export class PartAssembler {
     for (const content of [this.#current, ...last, ...this.#unsent.values()]) await content.discard();
     this.#unsent.clear();
     this.#last = undefined;
-    await this.#mirror.discard();
+    await this.#sent.mirror.discard();
   }
 
   /** Ends every wait for memory with `reason`; parts under way go on. */
@@ -274,23 +279,23 @@ export class PartAssembler {
 
   #partSize(): number {
     const { store, keeper, announced } = this.#options;
-    return keeper.memory.partSize(store.limits, this.#sealed.length + 1, announced);
+    return keeper.memory.partSize(store.limits, this.#sent.count + 1, announced);
   }
 
   /** Sends the current part on its way, waiting while too many are, and begins the next. */
   async #seal(last = false): Promise<void> {
     const content = this.#current;
     await this.#queue.waitForSlot(content.length, last ? undefined : this.#stop.signal);
-    const { partNumber, offset } = this.#nextPart(content.length);
+    const sealed = this.#sent.add(content.length);
+    const { partNumber, offset } = sealed;
     this.#onlyCopies = false;
     this.#current = new PartContent(this.#options.keeper);
     this.#unsent.set(partNumber, content);
     const { signal } = this.#cut;
     this.#queue.start(async (upload) => {
       const part = await content.load(async (chunks) => {
-        const copied = last ? undefined : this.#mirror.copy(partNumber, offset, chunks);
-        const stored = await upload.uploadPart({ partNumber, offset }, chunks, signal).finally(() => copied);
-        return stored;
+        const copied = last ? undefined : this.#sent.mirror.copy(sealed, chunks, upload);
+        return upload.uploadPart({ partNumber, offset }, chunks, signal).finally(() => copied);
       }, signal);
       this.#unsent.delete(partNumber);
       if (last) this.#last = { partNumber, content };
@@ -301,20 +306,9 @@ export class PartAssembler {
 
   async #sealCopy(source: CopySource, start: number, length: number): Promise<void> {
     await this.#queue.waitForSlot(0, this.#stop.signal);
-    const position = this.#nextPart(length);
+    const position = this.#sent.add(length, { source, start });
     const from = { key: source.key, start, length, ifMatch: source.etag };
     this.#queue.start((upload) => upload.copyPart(position, from, this.#cut.signal));
-  }
-
-  #nextPart(size: number): SealedPart {
-    const { limits } = this.#options.store;
-    if (this.#sealed.length >= limits.maxParts || this.#currentStart + size > limits.maxObjectSize) {
-      throw new StoreError("too-large", `more than ${limits.maxParts} parts or ${limits.maxObjectSize} bytes`);
-    }
-    const part = { partNumber: this.#sealed.length + 1, offset: this.#currentStart, size };
-    this.#sealed.push(part);
-    this.#currentStart += size;
-    return part;
   }
 
   /** Waits for parts under way and sends those again that were written over. */
@@ -322,20 +316,25 @@ export class PartAssembler {
     await this.#queue.settle();
     this.#queue.throwFailure();
     const { signal } = this.#cut;
-    for (const partNumber of [...this.#dirty]) {
-      const part = this.#sealed[partNumber - 1];
-      if (!part) continue;
-      const { offset, size } = part;
+    for (const part of [...this.#sent.dirty.values()]) {
+      const { partNumber, offset, size } = part;
       await this.#queue.waitForSlot(size);
       this.#queue.start(async (upload) => {
         const send = (chunks: readonly Uint8Array[]): Promise<StoredPart> => upload.uploadPart({ partNumber, offset }, chunks, signal);
-        const stored = await this.#mirror.load(offset, size, send, signal);
-        this.#dirty.delete(partNumber);
+        const stored = await this.#sent.mirror.load(part, send, signal);
+        this.#sent.sentAgain(part);
         return stored;
       });
     }
     await this.#queue.settle();
     this.#queue.throwFailure();
+  }
+
+  /** Waits for parts under way and gets the bytes of parts back; false if they cannot be had. */
+  async #recall(parts: readonly SealedPart[]): Promise<boolean> {
+    await this.#queue.settle();
+    this.#queue.throwFailure();
+    return this.#sent.recall(parts, await this.#queue.existing());
   }
 
   async #appendDownload(source: CopySource, start: number, length: number): Promise<void> {

@@ -1,8 +1,10 @@
 /**
- * A copy on this node's disk of parts that have left for the store, which cannot be read back from there before the
- * object is published: so that a client may go back and write over them (programs write a header when they know the
- * length). Best effort: without room on disk there is no copy, and only going back is refused.
+ * A copy on this node's disk of parts that have left for the store, so that a client may go back and write over them
+ * (programs write a header or an index when they know what belongs into it) or read them: S3 gives no part back before
+ * the object is published. Bounded by the room for files of the state directory, of which copies use one half at most.
+ * Best effort: without room there is no copy, and only going back is refused.
  */
+import type { MultipartUpload } from "../../objectstore/objectstore.ts";
 import type { TailFile } from "../../state/tail-store.ts";
 import { type ContentKeeper, loadFile } from "./part-content.ts";
 
@@ -12,17 +14,36 @@ export type MirrorScope = "all" | "head";
 /** Parts that begin below this offset are the head. */
 const headLength = 8 * 1024 * 1024;
 
+/** Bytes read at a time. */
+const step = 1024 * 1024;
+
+/** A part and where it lies in the object. */
+export interface MirroredPart {
+  readonly partNumber: number;
+  readonly offset: number;
+  readonly size: number;
+}
+
 /** See the head of this file. */
 export class PartMirror {
   readonly #keeper: ContentKeeper;
   #scope: MirrorScope;
-  readonly #parts = new Set<number>();
+  /** Positions in the file by part number. */
+  readonly #parts = new Map<number, number>();
+  #end = 0;
   #file: Promise<TailFile> | undefined;
-  #broken = false;
+  #lastCopy: Promise<unknown> = Promise.resolve();
+  #fault: unknown;
+  #discarded = false;
 
   constructor(keeper: ContentKeeper, scope: MirrorScope) {
     this.#keeper = keeper;
     this.#scope = scope;
+  }
+
+  /** What kept a part from being copied, if anything did. */
+  get fault(): unknown {
+    return this.#fault;
   }
 
   /** True if part `partNumber` is here. */
@@ -35,56 +56,87 @@ export class PartMirror {
     this.#scope = "all";
   }
 
-  /** Copies a part if it is in scope. Never rejects. */
-  async copy(partNumber: number, offset: number, chunks: readonly Uint8Array[]): Promise<void> {
-    if (this.#broken || (this.#scope === "head" && offset >= headLength)) return;
-    try {
-      await (await this.#open()).write(offset, chunks);
-      this.#parts.add(partNumber);
-    } catch {
-      // Nothing is lost but the way back.
-      this.#broken = true;
-    }
+  /** Copies a part if it is in scope and the store cannot give it back. Never rejects. */
+  async copy(part: MirroredPart, chunks: readonly Uint8Array[], upload: MultipartUpload): Promise<void> {
+    const isWanted = upload.readBack === undefined && (this.#scope === "all" || part.offset < headLength);
+    if (!isWanted || this.#fault !== undefined || this.#discarded) return;
+    const position = this.#place(part.size);
+    // Threads that write one file at the same time only wait for each other.
+    const turn = this.#lastCopy.then(async () => {
+      try {
+        await (await this.#open()).write(position, chunks);
+        this.#parts.set(part.partNumber, position);
+      } catch (error) {
+        // Nothing is lost but the way back.
+        this.#fault = error;
+      }
+    });
+    this.#lastCopy = turn;
+    await turn;
   }
 
-  /** Writes over bytes that are here. */
-  async write(offset: number, chunks: readonly Uint8Array[]): Promise<void> {
-    await (await this.#open()).write(offset, chunks);
-  }
-
-  /** Bytes that are here, a piece at a time. */
-  async *pieces(offset: number, length: number): AsyncGenerator<Uint8Array> {
+  /** Gets a part from `read`, if it is not here already; false if there is nothing to read from. Rejects as `read` or the disk does. */
+  async recall(part: MirroredPart, read: ((offset: number, length: number) => Promise<Uint8Array>) | undefined): Promise<boolean> {
+    if (this.has(part.partNumber)) return true;
+    if (!read) return false;
+    const position = this.#place(part.size);
     const file = await this.#open();
-    const step = 1024 * 1024;
-    for (let at = offset; at < offset + length; at += step) yield await file.read(at, Math.min(step, offset + length - at));
+    for (let done = 0; done < part.size; done += step) {
+      await file.write(position + done, [await read(part.offset + done, Math.min(step, part.size - done))]);
+    }
+    this.#parts.set(part.partNumber, position);
+    return true;
   }
 
-  /** Lets `use` have bytes that are here, counted while it runs. */
-  async load<Result>(
-    offset: number,
-    length: number,
-    use: (chunks: readonly Uint8Array[]) => Promise<Result>,
-    stop: AbortSignal,
-  ): Promise<Result> {
-    return loadFile(this.#keeper, { file: await this.#open(), position: offset, length }, use, stop);
+  /** Writes over bytes of a part that is here; `at` counts from its beginning. */
+  async write(part: MirroredPart, at: number, chunks: readonly Uint8Array[]): Promise<void> {
+    await (await this.#open()).write(this.#positionOf(part) + at, chunks);
+  }
+
+  /** The first `length` bytes of a part that is here, a piece at a time. */
+  pieces(part: MirroredPart, length: number = part.size): AsyncIterable<Uint8Array> {
+    return this.#pieces(length === 0 ? 0 : this.#positionOf(part), length);
+  }
+
+  /** Lets `use` have a part that is here as chunks, counted while it runs. */
+  async load<Result>(part: MirroredPart, use: (chunks: readonly Uint8Array[]) => Promise<Result>, stop: AbortSignal): Promise<Result> {
+    return loadFile(this.#keeper, { file: await this.#open(), position: this.#positionOf(part), length: part.size }, use, stop);
   }
 
   /** Parts from `partNumber` on are not part of the object any more. */
   forgetFrom(partNumber: number): void {
-    for (const known of [...this.#parts]) if (known >= partNumber) this.#parts.delete(known);
+    for (const known of [...this.#parts.keys()]) if (known >= partNumber) this.#parts.delete(known);
   }
 
   /** Deletes the copy. */
   async discard(): Promise<void> {
-    this.#broken = true;
+    this.#discarded = true;
     this.#parts.clear();
+    await this.#lastCopy;
     const file = await this.#file?.catch(() => undefined);
     this.#file = undefined;
     await file?.discard();
   }
 
+  async *#pieces(position: number, length: number): AsyncGenerator<Uint8Array> {
+    for (let at = 0; at < length; at += step) yield await (await this.#open()).read(position + at, Math.min(step, length - at));
+  }
+
+  #place(size: number): number {
+    const position = this.#end;
+    this.#end += size;
+    return position;
+  }
+
+  #positionOf({ partNumber }: MirroredPart): number {
+    const position = this.#parts.get(partNumber);
+    if (position === undefined) throw new Error(`part ${partNumber} is not copied`);
+    return position;
+  }
+
   #open(): Promise<TailFile> {
-    this.#file ??= this.#keeper.tails.create(this.#keeper.nextFileName());
+    const { tails, nextFileName } = this.#keeper;
+    this.#file ??= tails.create(nextFileName(), { sparing: 0.5 });
     return this.#file;
   }
 }

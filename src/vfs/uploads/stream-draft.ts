@@ -66,13 +66,7 @@ export class StreamDraft {
 
   /** Moves everything to a spool; false if some bytes are at the store already and cannot be had back. */
   async moveTo(spool: Spool): Promise<boolean> {
-    const unsent = this.assembler.unsent();
-    if (!unsent) return false;
-    let at = unsent.start;
-    for await (const piece of unsent.pieces) {
-      await spool.write(at, [piece]);
-      at += piece.length;
-    }
+    if (!(await this.assembler.retrieve((offset, chunks) => spool.write(offset, chunks)))) return false;
     for (let write = this.#early.takeFirst(); write; write = this.#early.takeFirst()) await spool.write(write.offset, write.chunks);
     await this.assembler.discard();
     return true;

@@ -5,12 +5,14 @@
  */
 import { FsError } from "../../errors.ts";
 import type { ObjectInfo } from "../../objectstore/objectstore.ts";
+import { toFsError } from "../store-fault.ts";
 import { AnnouncedSize } from "./announced-size.ts";
 import { chunksLength } from "./chunk-list.ts";
 import { interrupted, type Opening, openingOfWrite, openingWithoutWrite, type Resumable } from "./opening.ts";
-import { type AssembledSoFar, type CopySource, PartAssembler, type Remains } from "./part-assembler.ts";
+import { type AssembledSoFar, PartAssembler, type Remains } from "./part-assembler.ts";
 import { type ContentOptions, mirrorOf, type ReadyContent } from "./content-options.ts";
 import { conditionOf } from "./publish.ts";
+import type { CopySource } from "./sent-parts.ts";
 import { Spool } from "./spool.ts";
 import { StreamDraft } from "./stream-draft.ts";
 import { soFarOf, UploadRecord } from "./upload-record.ts";
@@ -269,6 +271,7 @@ export class UploadContent {
       keeper: volume,
       announced: this.#announced.inOpen,
       mirror: mirrorOf(request.flags),
+      base,
       properties: () => this.#options.properties(base),
       created: record.created.bind(record),
       stored: record.stored.bind(record),
@@ -279,7 +282,7 @@ export class UploadContent {
   }
 
   async #toSpool(): Promise<void> {
-    const { volume, sources, request } = this.#options;
+    const { volume, sources } = this.#options;
     const stream = this.#stream;
     if (!stream) return;
     if (this.#overwrites) {
@@ -293,18 +296,20 @@ export class UploadContent {
       await spool.discard();
       throw error;
     });
-    if (!isMoved) {
-      throw new FsError(
-        "unsupported",
-        `${request.path}: what was sent before has left for the storage; send the file again from the start`,
-      );
-    }
+    if (!isMoved) throw this.#outOfReach(stream);
     if (this.#extendTo > spool.size) spool.setSize(this.#extendTo);
     await this.#record?.forget();
     this.#record = undefined;
     this.#stream = undefined;
     this.#overwrites = false;
     this.#spool = spool;
+  }
+
+  /** What a client is told that goes back to bytes which are at the store only. */
+  #outOfReach({ assembler }: StreamDraft): FsError {
+    const { path } = this.#options.request;
+    if (assembler.mirrorFault !== undefined) return toFsError(assembler.mirrorFault, path);
+    return new FsError("unsupported", `${path}: what was sent before has left for the storage; send the file again from the start`);
   }
 
   async #setStreamSize(stream: StreamDraft, size: number): Promise<void> {
