@@ -1,123 +1,148 @@
 /**
- * `npm run bench -- [--size MiB] [--files N] [--runs N] [--json FILE]`: OpenSSH's sftp moves one big file and many small
- * ones to and from each target, the targets taking turns. Prints a Markdown table of medians: MiB/s or seconds, server
- * CPU, and ratios to sshd in the same run. Contents are compared. It measures; it does not judge.
+ * `npm run bench -- [--quick] [--workloads W1,W2,…] [--peers gateway,sshd,…] [--runs N] [--size MiB] [--json FILE]
+ * [--markdown FILE] [--dir FOLDER]`: real clients move files to and from the gateway and the other servers this machine
+ * has, all on one S3 server, each behind a proxy that counts requests and adds latency. They take turns. Contents are
+ * compared. Prints Markdown. It measures; it does not judge.
+ *
+ * Peers: sshd, s3fs, rclone and lftp from the PATH; `RCLONE_BIN`, `SFTPGO_BIN`, `VERSITYGW_BIN` name other programs.
  */
-import { createHash, randomBytes } from "node:crypto";
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { cpus, tmpdir } from "node:os";
+import { mkdtempSync, rmSync, statfsSync, writeFileSync } from "node:fs";
+import { cpus, tmpdir, totalmem } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
-import { run } from "../support/processes.ts";
-import { cpuSeconds, peakMiB } from "./process-figures.ts";
-import { gatewayOnDisk, gatewayOnS3, sshdOnDisk, type Target } from "./targets.ts";
+import { findTool } from "../support/require-tool.ts";
+import { Inputs } from "./inputs.ts";
+import { findPrograms, makePeer, PEER_NAMES } from "./peers/find-peers.ts";
+import type { Peer } from "./peers/peer.ts";
+import { type Column, ratios, report } from "./report.ts";
+import { type S3Backend, startS3Backend } from "./s3-backend.ts";
+import type { Sample } from "./sample.ts";
+import { WORKLOADS } from "./workloads/all-workloads.ts";
+import { storeListing } from "./workloads/listing.ts";
+import type { Cell, Setting } from "./workloads/workload.ts";
 
 const { values } = parseArgs({
   options: {
-    size: { type: "string", default: "512" },
-    files: { type: "string", default: "1000" },
+    quick: { type: "boolean", default: false },
+    workloads: { type: "string", default: Object.keys(WORKLOADS).join(",") },
+    peers: { type: "string", default: PEER_NAMES.join(",") },
     runs: { type: "string", default: "3" },
+    size: { type: "string" },
     json: { type: "string" },
+    markdown: { type: "string" },
+    dir: { type: "string" },
   },
 });
-const sizeMiB = Number(values.size);
-const fileCount = Number(values.files);
-const CIPHERS = { gcm: "aes128-gcm@openssh.com", default: undefined } as const;
 
-interface Sample {
-  readonly workload: string;
-  readonly target: string;
-  readonly seconds: number;
-  readonly cpu: number;
+/** Room that a run with 1 GiB files needs in the folder it works in. */
+const ROOM_BYTES = 8 * 1024 ** 3;
+
+/** A folder in memory if there is one with room, so that no disk is measured. */
+function workFolder(): string {
+  const stat = statfsSync("/dev/shm");
+  const hasRoom = stat.bavail * stat.bsize > ROOM_BYTES;
+  return mkdtempSync(join(values.dir ?? (hasRoom ? "/dev/shm" : tmpdir()), "bench-"));
 }
 
-const dir = mkdtempSync(join(tmpdir(), "bench-client-"));
-const samples: Sample[] = [];
-
-function makeInput(): void {
-  mkdirSync(join(dir, "small"));
-  writeFileSync(join(dir, "big"), randomBytes(sizeMiB * 1024 * 1024));
-  for (let i = 0; i < fileCount; i++) writeFileSync(join(dir, "small", `f${i}`), randomBytes(10_240));
+function columnOf({ parts }: Peer): Column {
+  return { name: parts.name, kind: parts.kind, storageKind: parts.storageKind, answersEarly: parts.answersEarly ?? false };
 }
 
-async function sftp(target: Target, commands: string, cipher: string | undefined): Promise<void> {
-  const options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR", "IdentitiesOnly=yes"];
-  if (cipher) options.push(`Ciphers=${cipher}`);
-  const args = [
-    "-b",
-    "-",
-    "-P",
-    String(target.port),
-    "-i",
-    target.keyFile,
-    ...options.flatMap((o) => ["-o", o]),
-    `${target.user}@127.0.0.1`,
+async function runCell(peer: Peer, cell: Cell, run: number): Promise<Sample> {
+  const { workload, title, unit } = cell;
+  const row = { workload, title, unit, peer: peer.name, run };
+  try {
+    return { ...row, ...(await cell.run()) };
+  } catch (error) {
+    return { ...row, failure: error instanceof Error ? (error.message.split("\n")[0] ?? "") : String(error) };
+  }
+}
+
+const began = performance.now();
+
+function tell({ workload, title, unit, peer, value, cpuSeconds, failure, isDisturbed }: Sample): void {
+  const at = ((performance.now() - began) / 1000).toFixed(0).padStart(5);
+  const what = failure ?? `${value?.toFixed(2)} ${unit}, CPU ${cpuSeconds?.toFixed(2)} s${isDisturbed ? " (disturbed)" : ""}`;
+  process.stderr.write(`${at} s  ${peer.padEnd(14)} ${workload} ${title}: ${what}\n`);
+}
+
+/** One workload on one peer: fresh processes, then its rows in their order. */
+async function visit(peer: Peer, name: string, setting: Setting, run: number): Promise<Sample[]> {
+  const workload = WORKLOADS[name];
+  if (!workload) throw new Error(`no such workload: ${name}; there are ${Object.keys(WORKLOADS).join(", ")}`);
+  const samples: Sample[] = [];
+  await peer.start();
+  try {
+    for (const cell of workload(peer, setting)) {
+      const sample = await runCell(peer, cell, run);
+      tell(sample);
+      samples.push(sample);
+    }
+  } finally {
+    await peer.halt();
+  }
+  return samples;
+}
+
+async function runAll(peers: readonly Peer[], names: readonly string[], setting: Setting): Promise<Sample[]> {
+  const samples: Sample[] = [];
+  for (let run = 0; run < Number(values.runs); run++) {
+    for (const name of names) {
+      for (let turn = 0; turn < peers.length; turn++) {
+        const peer = peers[(turn + run) % peers.length];
+        if (!peer) continue;
+        samples.push(...(await visit(peer, name, setting, run)));
+        if (values.json) writeFileSync(values.json, JSON.stringify({ samples }));
+      }
+    }
+  }
+  return samples;
+}
+
+/** The bound of W4's rows at 0 ms, said once. */
+async function listingBound(peers: readonly Peer[], names: readonly string[], setting: Setting): Promise<string[]> {
+  const peer = peers.find(({ parts }) => parts.storageKind === "S3");
+  if (!peer || !names.includes("W4")) return [];
+  return [`- W4: the store alone lists the folder in ${(await storeListing(peer, setting)).toFixed(2)} s`];
+}
+
+function environment(peers: readonly Peer[], backend: S3Backend, dir: string): string[] {
+  return [
+    `- ${cpus().length} × ${cpus()[0]?.model.trim() ?? "?"}, ${Math.round(totalmem() / 1024 ** 3)} GiB; clients, servers, proxies and store share them`,
+    `- store: ${backend.name}; data in ${dir.startsWith("/dev/shm") ? "memory (tmpfs)" : "a folder on disk"}`,
+    `- ${values.runs} run${values.runs === "1" ? "" : "s"}${values.quick ? ", --quick: sizes too small for figures" : ""}; ~ marks values disturbed by other programs`,
+    ...peers.map(({ parts }) => `- ${parts.name}: ${parts.version}, ${parts.storageKind}`),
   ];
-  const { code, stderr } = await run("sftp", args, { input: commands, timeoutMs: 600_000 });
-  if (code !== 0) throw new Error(`${target.name}: ${commands.trim()}: ${stderr}`);
 }
 
-async function measure(target: Target, workload: string, commands: string, cipher?: string): Promise<void> {
-  const cpuBefore = cpuSeconds(target.pid);
-  const began = performance.now();
-  await sftp(target, commands, cipher);
-  const seconds = (performance.now() - began) / 1000;
-  samples.push({ workload, target: target.name, seconds, cpu: cpuSeconds(target.pid) - cpuBefore });
-}
-
-const digest = (file: string): string => createHash("sha256").update(readFileSync(file)).digest("hex");
-
-/** One round of all workloads on one target. */
-async function round(target: Target, index: number): Promise<void> {
-  for (const [label, cipher] of Object.entries(CIPHERS)) {
-    await measure(target, `put ${sizeMiB} MiB, ${label} cipher`, `put ${dir}/big ${target.folder}/big\n`, cipher);
-    await measure(target, `get ${sizeMiB} MiB, ${label} cipher`, `get ${target.folder}/big ${dir}/back\n`, cipher);
-    if (digest(join(dir, "back")) !== digest(join(dir, "big"))) throw new Error(`${target.name} returned other bytes`);
-  }
-  await measure(target, `put -r ${fileCount} × 10 KiB`, `put -r ${dir}/small ${target.folder}/small${index}\n`);
-  await measure(target, `get -r ${fileCount} × 10 KiB`, `get -r ${target.folder}/small${index} ${dir}/small-back\n`);
-  for (const name of readdirSync(join(dir, "small"))) {
-    if (digest(join(dir, "small", name)) !== digest(join(dir, "small-back", name))) throw new Error(`${target.name}: ${name} differs`);
-  }
-  rmSync(join(dir, "small-back"), { recursive: true });
-}
-
-function median(numbers: readonly number[]): number {
-  const sorted = [...numbers].sort((a, b) => a - b);
-  return sorted[Math.floor(sorted.length / 2)] ?? Number.NaN;
-}
-
-function report(targets: readonly Target[]): string {
-  const names = targets.map((t) => t.name);
-  const lines = [
-    `Node ${process.version}, ${cpus().length} × ${cpus()[0]?.model ?? "?"}; client, server and store share them. Medians of ${values.runs} runs.`,
-    "",
-    `| workload | ${names.map((n) => `${n}: s | CPU s | CPU ÷ sshd`).join(" | ")} |`,
-    `| --- ${"| --- ".repeat(names.length * 3)}|`,
-  ];
-  for (const workload of new Set(samples.map((s) => s.workload))) {
-    const of = (name: string, key: "seconds" | "cpu"): number =>
-      median(samples.filter((s) => s.workload === workload && s.target === name).map((s) => s[key]));
-    const cells = names.map(
-      (n) => `${of(n, "seconds").toFixed(2)} | ${of(n, "cpu").toFixed(2)} | ${(of(n, "cpu") / of("sshd, disk", "cpu")).toFixed(2)}`,
-    );
-    lines.push(`| ${workload} | ${cells.join(" | ")} |`);
-  }
-  lines.push("", ...targets.map((t) => `Peak memory of ${t.name} (main process): ${peakMiB(t.pid)} MiB`));
-  return lines.join("\n");
-}
-
-makeInput();
-const targets: Target[] = [];
+const dir = workFolder();
+const backend = await startS3Backend(dir);
+const programs = findPrograms();
+const peers: Peer[] = [];
 try {
-  for (const start of [sshdOnDisk, gatewayOnDisk, gatewayOnS3]) targets.push(await start());
-  // The first round warms compilers and caches and does not count.
-  for (const target of targets) await round(target, 0);
-  samples.length = 0;
-  for (let index = 1; index <= Number(values.runs); index++) for (const target of targets) await round(target, index);
-  process.stdout.write(`${report(targets)}\n`);
-  if (values.json) writeFileSync(values.json, `${JSON.stringify(samples, undefined, 2)}\n`);
+  for (const name of values.peers.split(",")) {
+    const peer = await makePeer(name, dir, backend, programs);
+    if (peer) peers.push(peer);
+  }
+  const setting: Setting = {
+    inputs: new Inputs(dir),
+    isQuick: values.quick,
+    bigMiB: Number(values.size ?? (values.quick ? 256 : 1024)),
+    rclone: programs.rclone,
+    hasLftp: findTool("lftp") !== undefined,
+    hasRsync: findTool("rsync") !== undefined,
+  };
+  const names = values.workloads.split(",");
+  const samples = await runAll(peers, names, setting);
+  const columns = peers.map(columnOf);
+  const head = [...environment(peers, backend, dir), ...(await listingBound(peers, names, setting))];
+  const text = `${head.join("\n")}\n\n${report(samples, columns)}\n`;
+  process.stdout.write(text);
+  if (values.markdown) writeFileSync(values.markdown, text);
+  if (values.json)
+    writeFileSync(values.json, `${JSON.stringify({ head, columns, samples, ratios: ratios(samples, columns) }, undefined, 1)}\n`);
 } finally {
-  for (const target of targets) await target.stop();
-  rmSync(dir, { recursive: true });
+  for (const peer of peers) await peer.stop();
+  await backend.stop();
+  rmSync(dir, { recursive: true, force: true });
 }
