@@ -103,6 +103,7 @@ export const ACTS: readonly Act[] = [
   },
   {
     operation: "AbortMultipartUpload",
+    isRepeatable: true,
     planted: { other: small },
     run: async (client, folder, gateway) => {
       const cut = await SshSftpClient.connect(gateway);
