@@ -30,8 +30,15 @@ export function withPrefixGuard(store: ObjectStore, prefix: string): ObjectStore
   const move = store.move?.bind(store);
   const copyFrom = store.copyFrom?.bind(store);
   const space = store.space?.bind(store);
+  const tags = store.tags?.bind(store);
   return {
     limits: store.limits,
+    ...(tags && {
+      tags: async (key, signal) => {
+        check(key);
+        return tags(key, signal);
+      },
+    }),
     ...(store.copyOrigin && { copyOrigin: store.copyOrigin.within(prefix) }),
     ...(copyFrom && {
       copyFrom: async (origin, from, to, options) => {
@@ -129,8 +136,10 @@ export function withConcurrencyLimit(store: ObjectStore, limit: number): ObjectS
   const move = store.move?.bind(store);
   const copyFrom = store.copyFrom?.bind(store);
   const space = store.space?.bind(store);
+  const tags = store.tags?.bind(store);
   return {
     limits: store.limits,
+    ...(tags && { tags: (key, signal) => turns.run(signal, () => tags(key, signal)) }),
     ...(store.copyOrigin && { copyOrigin: store.copyOrigin }),
     ...(copyFrom && { copyFrom: (origin, from, to, options) => turns.run(options.signal, () => copyFrom(origin, from, to, options)) }),
     head: (key, signal) => turns.run(signal, () => store.head(key, signal)),

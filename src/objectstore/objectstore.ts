@@ -19,6 +19,19 @@ export interface ObjectInfo {
   /** User metadata (`x-amz-meta-…` without that prefix), keys in lower case. */
   readonly metadata: Readonly<Record<string, string>>;
   readonly storageClass?: string;
+  /** Present if there are any. */
+  readonly headers?: ContentHeaders;
+  /** Tags of the object, where the store says so and there are any. */
+  readonly tagCount?: number;
+}
+
+/** HTTP headers that are kept with an object and sent to whoever reads it, besides its type; as they are sent. */
+export interface ContentHeaders {
+  readonly cacheControl?: string;
+  readonly contentDisposition?: string;
+  readonly contentEncoding?: string;
+  readonly contentLanguage?: string;
+  readonly expires?: string;
 }
 
 /** One object as a listing shows it. */
@@ -58,6 +71,10 @@ export interface ObjectProperties {
   readonly contentType?: string;
   /** User metadata, keys in lower case, at most 2 KiB together. */
   readonly metadata?: Readonly<Record<string, string>>;
+  /** Kept by S3 only. */
+  readonly headers?: ContentHeaders;
+  /** As a query string, `a=1&b=2`, at most 2,000 characters. Kept by S3 only. */
+  readonly tags?: string;
 }
 
 /** When a write may happen: only if nothing is there, or only if that version is there. Else `precondition-failed`. */
@@ -231,6 +248,8 @@ export interface ObjectStore {
    * type, metadata, special headers and tags. Only where `copyOrigin.reach` of both are equal: otherwise `unsupported`.
    */
   copyFrom?(origin: CopyOrigin, from: string, to: string, options: CopyFromOptions): Promise<CopyFromResult>;
+  /** The object's tags as a query string. Absent where there are no tags. Rejects `access-denied` without the right to read them. */
+  tags?(key: string, signal?: AbortSignal): Promise<string>;
   /** Rejects `not-found` for a missing object. */
   head(key: string, signal?: AbortSignal): Promise<ObjectInfo>;
   /** Opens an object for reading. A range that starts at or after the end is `invalid-argument`. */

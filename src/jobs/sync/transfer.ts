@@ -4,13 +4,15 @@
  */
 import type { ByteBudget } from "../../byte-budget.ts";
 import { StoreError } from "../../errors.ts";
-import type { ListedObject, ObjectProperties, ObjectStore } from "../../objectstore/objectstore.ts";
+import type { ListedObject, ObjectInfo, ObjectProperties, ObjectStore } from "../../objectstore/objectstore.ts";
 import { ObjectWriter } from "../object-writer.ts";
 
 const MIB = 1024 ** 2;
 const PART_SIZE = 8 * MIB;
 /** What S3 says of objects that were stored without a type: the destination may know better by the name. */
 const S3_DEFAULT_TYPE = "binary/octet-stream";
+/** Longest tags that go along in a header, as S3 takes them. */
+const MAX_TAG_HEADER = 2_000;
 /** How often an object may change between being looked at and being copied. */
 const MAX_CHANGES = 3;
 
@@ -75,7 +77,7 @@ async function copyOnServer(version: Version, to: string, options: TransferOptio
   return warning;
 }
 
-async function stream(version: Version, to: string, options: TransferOptions): Promise<undefined> {
+async function stream(version: Version, to: string, options: TransferOptions): Promise<string | undefined> {
   const { source, destination, budget, signal } = options;
   const { limits } = destination;
   const partSize = Math.max(PART_SIZE, limits.minPartSize, Math.ceil(version.size / limits.maxParts));
@@ -84,11 +86,12 @@ async function stream(version: Version, to: string, options: TransferOptions): P
   await budget.take(held, signal);
   try {
     const read = await source.get(version.key, { ifMatch: version.etag, signal });
-    const properties = propertiesOf(read.info, version);
     // Its requests are not given up half-way: an upload whose id nobody learns cannot be aborted.
-    const writer = new ObjectWriter(destination, { key: to, properties, partSize });
+    let writer: ObjectWriter | undefined;
     let size = 0;
     try {
+      const { tags, warning } = await tagsOf(read.info, options);
+      writer = new ObjectWriter(destination, { key: to, properties: { ...propertiesOf(read.info, version), ...tags }, partSize });
       for await (const chunk of read.body) {
         signal.throwIfAborted();
         size += chunk.length;
@@ -97,10 +100,11 @@ async function stream(version: Version, to: string, options: TransferOptions): P
       if (size !== read.info.size) throw new StoreError("io", `${size} of ${read.info.size} bytes of '${version.key}' arrived`);
       signal.throwIfAborted();
       await writer.commit();
+      return warning;
     } catch (error) {
       read.destroy();
       // The failure that matters is the first; what abort cannot remove, the sweep finds.
-      await writer.abort().catch(() => undefined);
+      await writer?.abort().catch(() => undefined);
       throw error;
     }
   } finally {
@@ -108,10 +112,24 @@ async function stream(version: Version, to: string, options: TransferOptions): P
   }
 }
 
-/** Type and metadata go along. Objects without a time of their own get the one they were listed with, as aws-cli does. */
-function propertiesOf(info: { contentType?: string; metadata: Readonly<Record<string, string>> }, version: Version): ObjectProperties {
-  const { metadata } = info;
+/** The tags go along between buckets; without the right to read them the copy is made all the same, and says so. */
+async function tagsOf(
+  { key, tagCount }: ObjectInfo,
+  { source, destination, signal }: TransferOptions,
+): Promise<{ readonly tags?: { readonly tags: string }; readonly warning?: string }> {
+  if (tagCount === undefined || !source.tags || !destination.tags) return {};
+  try {
+    const tags = await source.tags(key, signal);
+    return tags.length > MAX_TAG_HEADER ? { warning: "its tags were not copied: they are too long" } : { tags: { tags } };
+  } catch (error) {
+    if (!(error instanceof StoreError) || error.code !== "access-denied") throw error;
+    return { warning: "its tags were not copied: grant s3:GetObjectTagging" };
+  }
+}
+
+/** Type, headers and metadata go along. Objects without a time of their own get the one they were listed with, as aws-cli does. */
+function propertiesOf({ metadata, headers, ...info }: ObjectInfo, version: Version): ObjectProperties {
   const contentType = info.contentType === S3_DEFAULT_TYPE ? undefined : info.contentType;
   const mtime = metadata.mtime ?? String(Math.floor(version.lastModifiedMs / 1000));
-  return { ...(contentType === undefined ? {} : { contentType }), metadata: { ...metadata, mtime } };
+  return { ...(contentType === undefined ? {} : { contentType }), ...(headers && { headers }), metadata: { ...metadata, mtime } };
 }

@@ -108,7 +108,7 @@ async function copyInParts(copy: CrossCopy): Promise<CopyFromResult> {
   if (source.etag !== options.sourceIfMatch)
     throw new StoreError("precondition-failed", `the source ${JSON.stringify(from)} is no longer version ${options.sourceIfMatch}`);
   const { tags, warning } = await tagsOf(origin.context, from, signal);
-  const header = new URLSearchParams(tags.map(({ Key = "", Value = "" }): [string, string] => [Key, Value])).toString();
+  const header = queryString(tags);
   const tagging = header !== "" && header.length <= MAX_TAG_HEADER ? header : undefined;
   const special = origin.context.special.recall(from, source.etag);
   const { StorageClass: _own, ...headers } = special ?? {};
@@ -146,22 +146,30 @@ async function fillAndComplete(
   return result;
 }
 
+/** See `ObjectStore.tags`. */
+export async function tagsAsText({ requests, bucket }: CopyContext, key: string, signal: AbortSignal | undefined): Promise<string> {
+  return queryString(await readTags({ requests, bucket }, key, signal));
+}
+
+function queryString(tags: readonly Tag[]): string {
+  return new URLSearchParams(tags.map(({ Key = "", Value = "" }): [string, string] => [Key, Value])).toString();
+}
+
+function readTags({ requests, bucket }: Pick<CopyContext, "requests" | "bucket">, key: string, signal: AbortSignal | undefined) {
+  return requests.run({
+    operation: "GetObjectTagging",
+    key,
+    lane: "control",
+    signal,
+    attempt: async (client, call): Promise<Tag[]> =>
+      (await client.send(withCall(new GetObjectTaggingCommand({ ...bucket, Key: key }), call))).TagSet ?? [],
+  });
+}
+
 /** The source's tags; without the right to read them the copy goes on and says so. */
-async function tagsOf(
-  { requests, bucket }: CopyContext,
-  key: string,
-  signal: AbortSignal | undefined,
-): Promise<{ tags: Tag[]; warning?: string }> {
+async function tagsOf(context: CopyContext, key: string, signal: AbortSignal | undefined): Promise<{ tags: Tag[]; warning?: string }> {
   try {
-    const tags = await requests.run({
-      operation: "GetObjectTagging",
-      key,
-      lane: "control",
-      signal,
-      attempt: async (client, call) =>
-        (await client.send(withCall(new GetObjectTaggingCommand({ ...bucket, Key: key }), call))).TagSet ?? [],
-    });
-    return { tags };
+    return { tags: await readTags(context, key, signal) };
   } catch (error) {
     if (!(error instanceof StoreError) || (error.code !== "access-denied" && error.code !== "unsupported")) throw error;
     return error.code === "unsupported" ? { tags: [] } : { tags: [], warning: "its tags were not copied: grant s3:GetObjectTagging" };

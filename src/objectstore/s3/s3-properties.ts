@@ -3,7 +3,7 @@
  * and the headers that copies must state again. Makes no requests.
  */
 import type { CopyObjectCommandInput, GetObjectCommandOutput, HeadObjectCommandOutput, PutObjectCommandInput } from "@aws-sdk/client-s3";
-import type { ObjectInfo, ObjectProperties, WriteCondition } from "../objectstore.ts";
+import type { ContentHeaders, ObjectInfo, ObjectProperties, WriteCondition } from "../objectstore.ts";
 import { MalformedAnswer } from "./s3-errors.ts";
 import type { S3StoreOptions } from "./s3-options.ts";
 
@@ -22,10 +22,37 @@ export function etagOf(etag: string | undefined): string {
 }
 
 /** Fields for the properties of a new object. */
-export function propertyFields({ contentType, metadata }: ObjectProperties): Pick<PutObjectCommandInput, "ContentType" | "Metadata"> {
+export function propertyFields({ contentType, metadata, headers }: ObjectProperties): PropertyFields {
   const encoded: Record<string, string> = {};
   for (const [name, value] of Object.entries(metadata ?? {})) encoded[name] = encodeMetadata(value);
-  return { ContentType: contentType, Metadata: encoded };
+  return { ContentType: contentType, Metadata: encoded, ...(headers && headerFields(headers)) };
+}
+
+type HeaderFields = Pick<PutObjectCommandInput, "CacheControl" | "ContentDisposition" | "ContentEncoding" | "ContentLanguage" | "Expires">;
+type PropertyFields = HeaderFields & Pick<PutObjectCommandInput, "ContentType" | "Metadata">;
+
+function headerFields(headers: ContentHeaders): HeaderFields {
+  const { cacheControl, contentDisposition, contentEncoding, contentLanguage } = headers;
+  const expires = Date.parse(headers.expires ?? "");
+  return {
+    ...(cacheControl === undefined ? {} : { CacheControl: cacheControl }),
+    ...(contentDisposition === undefined ? {} : { ContentDisposition: contentDisposition }),
+    ...(contentEncoding === undefined ? {} : { ContentEncoding: contentEncoding }),
+    ...(contentLanguage === undefined ? {} : { ContentLanguage: contentLanguage }),
+    ...(Number.isNaN(expires) ? {} : { Expires: new Date(expires) }),
+  };
+}
+
+function contentHeaders(output: HeadObjectCommandOutput | GetObjectCommandOutput): ContentHeaders | undefined {
+  const { CacheControl, ContentDisposition, ContentEncoding, ContentLanguage, ExpiresString } = output;
+  const headers = {
+    ...(CacheControl === undefined ? {} : { cacheControl: CacheControl }),
+    ...(ContentDisposition === undefined ? {} : { contentDisposition: ContentDisposition }),
+    ...(ContentEncoding === undefined ? {} : { contentEncoding: ContentEncoding }),
+    ...(ContentLanguage === undefined ? {} : { contentLanguage: ContentLanguage }),
+    ...(ExpiresString === undefined ? {} : { expires: ExpiresString }),
+  };
+  return Object.keys(headers).length === 0 ? undefined : headers;
 }
 
 /** Fields that the store's configuration adds to each new object. */
@@ -68,6 +95,8 @@ export function objectInfo(key: string, output: HeadObjectCommandOutput | GetObj
   const size = totalSize(output);
   const metadata: Record<string, string> = {};
   for (const [name, value] of Object.entries(output.Metadata ?? {})) metadata[name.toLowerCase()] = decodeMetadata(value);
+  const headers = contentHeaders(output);
+  const tagCount = output.TagCount ?? 0;
   return {
     key,
     size,
@@ -76,6 +105,8 @@ export function objectInfo(key: string, output: HeadObjectCommandOutput | GetObj
     ...(output.ContentType === undefined ? {} : { contentType: output.ContentType }),
     metadata,
     ...(output.StorageClass === undefined ? {} : { storageClass: output.StorageClass }),
+    ...(headers && { headers }),
+    ...(tagCount > 0 && { tagCount }),
   };
 }
 

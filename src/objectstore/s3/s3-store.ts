@@ -33,7 +33,7 @@ import { S3Body } from "./s3-body.ts";
 import { withCall } from "./s3-client.ts";
 import { copyObject } from "./s3-copy.ts";
 import type { CopyContext } from "./s3-copy.ts";
-import { copyFromOrigin, reachOf, S3CopyOrigin } from "./s3-cross-copy.ts";
+import { copyFromOrigin, reachOf, S3CopyOrigin, tagsAsText } from "./s3-cross-copy.ts";
 import { deleteObjects } from "./s3-delete.ts";
 import { MalformedAnswer } from "./s3-errors.ts";
 import { ChunkBody } from "./s3-http.ts";
@@ -96,6 +96,11 @@ class S3Store implements ObjectStore {
     this.copyOrigin = new S3CopyOrigin(reachOf(options), this.#context);
   }
 
+  async tags(key: string, signal?: AbortSignal): Promise<string> {
+    checkKey(key);
+    return tagsAsText(this.#context, key, signal);
+  }
+
   async head(key: string, signal?: AbortSignal): Promise<ObjectInfo> {
     checkKey(key);
     try {
@@ -139,6 +144,7 @@ class S3Store implements ObjectStore {
       ContentLength: size,
       ChecksumCRC32: encodeCrc32(crc32),
       ...propertyFields(options),
+      ...(options.tags === undefined ? {} : { Tagging: options.tags }),
       ...conditionFields(options),
       ...storageFields(this.#options),
     };

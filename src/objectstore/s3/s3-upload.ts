@@ -77,7 +77,8 @@ export async function createS3Upload(
     lane: "control",
     signal: options.signal,
     attempt: async (client, call) => {
-      const tagging = options.tagging === undefined ? {} : { Tagging: options.tagging };
+      const tags = options.tagging ?? properties.tags;
+      const tagging = tags === undefined ? {} : { Tagging: tags };
       const fields = { ...bucket, Key: key, ...propertyFields(properties), ...options.special, ...context.storage, ...tagging };
       const create = async (checksum: boolean): Promise<{ uploadId: string; mode: ChecksumMode }> => {
         const asked = checksum ? ({ ChecksumAlgorithm: "CRC32", ChecksumType: "FULL_OBJECT" } as const) : {};

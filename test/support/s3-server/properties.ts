@@ -54,6 +54,8 @@ export function objectHeaders(object: StoredObject, withChecksums: boolean): Rec
     "content-type": "binary/octet-stream",
   };
   for (const [name, value] of Object.entries(object.system)) if (!SILENT.has(name)) headers[name] = value;
+  const tags = new URLSearchParams(object.system["x-amz-tagging"] ?? "").size;
+  if (tags > 0) headers["x-amz-tagging-count"] = String(tags);
   if (headers["x-amz-storage-class"] === "STANDARD") delete headers["x-amz-storage-class"];
   for (const [name, value] of Object.entries(object.metadata)) {
     headers[META + name] = Buffer.from(value, "utf8").toString("latin1");

@@ -2,8 +2,10 @@ import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from "vitest";
+import { ObjectWriter } from "../../../../src/jobs/object-writer.ts";
 import { runSyncArguments } from "../../../../src/jobs/sync/sync-job.ts";
 import { parseSyncArguments } from "../../../../src/jobs/sync/sync-options.ts";
+import { openStorage } from "../../../../src/objectstore/open-store.ts";
 import { type S3Server, startS3Server } from "../../../support/s3-server/s3-server.ts";
 import { awsEnvironment, bucketTree, runCommand } from "./sync-fixture.ts";
 
@@ -284,5 +286,48 @@ describe("sync", () => {
     expect(server.requests.count("CopyObject")).toBe(0);
     const copy = server.contents.object("sp-assets-ca-snapshot", "x/a.bin");
     expect([copy?.size, copy?.metadata, copy?.system["content-type"]]).toEqual([50_000, { mtime: "5" }, "image/tiff"]);
+  });
+
+  it("two identities: headers and tags go along, too, in one part and in several; a missing right to the tags is said", async () => {
+    const config = writeConfig();
+    const other = server.endpoint.replace("127.0.0.1", "localhost");
+    const headers = {
+      cacheControl: "max-age=60",
+      contentDisposition: 'attachment; filename="a.txt"',
+      contentEncoding: "gzip",
+      contentLanguage: "de",
+      expires: "Wed, 21 Oct 2026 07:28:00 GMT",
+    };
+    const { accessKeyId, secretAccessKey } = server.credentials;
+    const connection = { endpoint: server.endpoint, pathStyle: true, accessKeyId, secretAccessKey };
+    const { store } = await openStorage("s3://sp-assets-us", { ...connection, limits: { minPartSize: 1024 } });
+    for (const key of ["small", "large"]) {
+      const properties = { headers, tags: "a=1&b=%2F", metadata: { who: "curator" } };
+      const writer = new ObjectWriter(store, { key, properties, partSize: 2048 });
+      for (let sent = 0; sent < (key === "small" ? 1024 : 50 * 1024); sent += 1024) await writer.write(Buffer.alloc(1024, sent));
+      await writer.commit();
+    }
+    await store.close();
+    vi.stubEnv("AWS_ENDPOINT_URL", other);
+    const words = ["sync", "s3://sp-assets-us", "s3://sp-assets-ca-snapshot/x", "--config", config];
+    expect((await runCommand(...words)).code).toBe(0);
+    for (const key of ["small", "large"]) {
+      const copy = server.contents.object("sp-assets-ca-snapshot", `x/${key}`);
+      expect(copy?.system).toMatchObject({
+        "cache-control": headers.cacheControl,
+        "content-disposition": headers.contentDisposition,
+        "content-encoding": headers.contentEncoding,
+        "content-language": headers.contentLanguage,
+        expires: headers.expires,
+        "x-amz-tagging": "a=1&b=%2F",
+      });
+      expect(copy?.metadata).toMatchObject({ who: "curator" });
+      expect(copy?.sha256()).toBe(server.contents.object("sp-assets-us", key)?.sha256());
+    }
+    server.contents.delete("sp-assets-ca-snapshot", "x/small");
+    server.fault({ operation: "GetObjectTagging", times: 9, action: { kind: "status", status: 403, code: "AccessDenied", message: "no" } });
+    const { code, err } = await runCommand(...words);
+    expect([code, err.join("\n")]).toEqual([2, expect.stringContaining("its tags were not copied: grant s3:GetObjectTagging")]);
+    expect(server.contents.object("sp-assets-ca-snapshot", "x/small")?.system["x-amz-tagging"]).toBeUndefined();
   });
 });
