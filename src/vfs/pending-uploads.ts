@@ -55,6 +55,11 @@ export interface PublishedChange {
 
 /** See the head of this file. Keys are full keys in the volume's store. */
 export interface PendingUploads {
+  /**
+   * What to wait for before anything is said about `key`, or what lies directly in it: uploads in the owner's other
+   * sessions that are being closed or look finished. Two seconds at most; undefined: nothing. No request.
+   */
+  settling(key: string): Promise<unknown> | undefined;
   /** The owner's unpublished upload under `key` as far as this node knows, whatever is published there. No request. */
   find(key: string): Promise<PendingEntry | undefined>;
   /**
@@ -77,7 +82,8 @@ export interface PendingUploads {
   discard(key: string): Promise<boolean>;
   /**
    * Renames an unpublished upload to `to`: a parked one is published if `to` is its final name (or published and then
-   * copied if it is another). False if there is none under `from`; `exists` if `to` is published and not `replace`.
+   * copied if it is another), one that is open goes on under the new name. False if there is none under `from`, or
+   * something published besides, which is the caller's to rename; `exists` if `to` is published and not `replace`.
    */
   rename(from: string, to: string, options: { readonly replace: boolean; readonly path: string }): Promise<boolean>;
 }

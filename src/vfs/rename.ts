@@ -23,14 +23,14 @@ export async function rename(from: Target, to: Target, options: { readonly repla
   requireRenamable(from, to);
   const { volume, pending } = from.view;
   const unpublished = await pending.find(from.key);
-  if (unpublished && (await goesFirst(from, unpublished))) return renameUnpublished(from, to, options);
+  if (unpublished && (await goesFirst(from, unpublished)) && (await renameUnpublished(from, to, options))) return;
   const [source, occupant, unpublishedThere] = await Promise.all([
     lookup(from),
     from.key === to.key ? undefined : lookupForCreation(to),
     pending.find(to.key),
   ]);
   if (source.kind === "absent") {
-    if (unpublished) return renameUnpublished(from, to, options);
+    if (unpublished && (await renameUnpublished(from, to, options))) return;
     throw notFound(from);
   }
   if (!occupant) return;
@@ -64,12 +64,13 @@ async function goesFirst(target: Target, { state }: PendingEntry): Promise<boole
   return state === "live-here" || state === "parked" || (await lookup(target)).kind === "absent";
 }
 
-async function renameUnpublished(from: Target, to: Target, options: { readonly replace: boolean }): Promise<void> {
+/** False if something is published under the name too, which is still to be renamed. */
+async function renameUnpublished(from: Target, to: Target, options: { readonly replace: boolean }): Promise<boolean> {
   const occupant = to.view.volume.tree.lookup(to.key, STAT_TRUST_MS);
   if (occupant?.kind === "directory") throw new FsError("is-a-directory", `${to.path}: is a directory`);
   await requireParent(to);
-  if (from.key === to.key) return;
-  if (!(await from.view.pending.rename(from.key, to.key, { ...options, path: to.path }))) throw notFound(from);
+  if (from.key === to.key) return true;
+  return from.view.pending.rename(from.key, to.key, { ...options, path: to.path });
 }
 
 function checkOccupant(source: Known, occupant: Known, to: Target, { replace }: { readonly replace: boolean }): void {

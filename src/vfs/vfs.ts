@@ -69,7 +69,7 @@ export class Vfs implements FileSystem {
     const resolved = this.#resolve(path);
     const { place } = resolved;
     if (place.kind === "home") return HOME_ATTRIBUTES;
-    if (place.kind === "volume") return stat(this.#target(place, resolved.path));
+    if (place.kind === "volume") return stat(await settled(this.#target(place, resolved.path)));
     const attributes = place.kind === "read-only" ? await place.mount.stat(place.names) : undefined;
     if (!attributes) throw notFound({ path: resolved.path.text });
     return attributes;
@@ -80,13 +80,13 @@ export class Vfs implements FileSystem {
   }
 
   async setstat(path: string, change: AttributeChange): Promise<void> {
-    return setAttributes(this.#writable(path), change);
+    return setAttributes(await settled(this.#writable(path)), change);
   }
 
   async open(path: string, flags: OpenFlags, attributes: AttributeChange = {}): Promise<FileHandle> {
     const resolved = this.#resolve(path);
     const { place } = resolved;
-    if (place.kind === "volume") return openFile(this.#target(place, resolved.path), flags, attributes);
+    if (place.kind === "volume") return openFile(await settled(this.#target(place, resolved.path)), flags, attributes);
     if (flags.write || flags.append || flags.create) throw this.#notWritable(resolved);
     if ((await this.stat(path)).type === "directory") {
       throw new FsError("is-a-directory", `${resolved.path.text}: is a directory`);
@@ -99,7 +99,7 @@ export class Vfs implements FileSystem {
     const resolved = this.#resolve(path);
     const { place } = resolved;
     const { text } = resolved.path;
-    if (place.kind === "volume") return openDirectory(this.#target(place, resolved.path));
+    if (place.kind === "volume") return openDirectory(await settled(this.#target(place, resolved.path)));
     if (place.kind === "home") return openEntries(text, HOME_ATTRIBUTES, await this.#homeEntries());
     const attributes = await this.stat(path);
     if (attributes.type !== "directory") throw new FsError("not-a-directory", `${text}: not a directory`);
@@ -114,11 +114,11 @@ export class Vfs implements FileSystem {
   }
 
   async rmdir(path: string): Promise<void> {
-    return removeDirectory(this.#writable(path));
+    return removeDirectory(await settled(this.#writable(path)));
   }
 
   async remove(path: string): Promise<void> {
-    return removeFile(this.#writable(path));
+    return removeFile(await settled(this.#writable(path)));
   }
 
   async removeFiles(paths: readonly string[]): Promise<(FsError | undefined)[]> {
@@ -141,7 +141,7 @@ export class Vfs implements FileSystem {
     const source = this.#writable(from);
     const target = this.#writable(to);
     requireSameVolume(source, target);
-    return rename(source, target, options);
+    return rename(await settled(source), await settled(target), options);
   }
 
   async realpath(path: string): Promise<string> {
@@ -273,6 +273,12 @@ export class Vfs implements FileSystem {
     const view = this.#view(mount);
     return statDirectory({ view, key: view.volume.key([], "/"), names: [], path: `/${mount.name}`, asDirectory: true });
   }
+}
+
+/** The same target, when nothing in the user's other sessions is about to change there: see `PendingUploads.settling`. */
+async function settled(target: Target): Promise<Target> {
+  await target.view.pending.settling(target.key);
+  return target;
 }
 
 function requireSameVolume(from: Target, to: Target): void {

@@ -205,9 +205,22 @@ export class PartAssembler {
     await this.#current.spill();
   }
 
-  /** Publishes the object. Rejects with the store's error; then nothing is visible and all bytes are still here. */
-  async publish(condition: WriteCondition): Promise<PutResult> {
-    const { store, key } = this.#options;
+  /** The key that the store knows or will know it under. */
+  get key(): string {
+    return this.#options.key;
+  }
+
+  /** True once the store knows of the upload. */
+  get isBegun(): boolean {
+    return this.#queue.isBegun;
+  }
+
+  /**
+   * Publishes the object, under another key only while `isBegun` is false. Rejects with the store's error; then nothing is
+   * visible and all bytes are still here.
+   */
+  async publish(condition: WriteCondition, key = this.#options.key): Promise<PutResult> {
+    const { store } = this.#options;
     if (!this.#queue.isBegun) {
       const options = { ...this.#options.properties(), ...condition };
       const result = await this.#current.load((chunks) => store.put(key, chunks, options), this.#cut.signal);

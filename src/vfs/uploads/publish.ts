@@ -58,6 +58,26 @@ export async function placeUnder(
   }
 }
 
+/** What can be published under its own key, or under another one while the store knows nothing of it. */
+export interface Publishable {
+  readonly key: string;
+  readonly isBegun: boolean;
+  publish(condition: WriteCondition, key?: string): Promise<PutResult>;
+}
+
+/**
+ * Publishes under `key`, which is another one if the file was renamed while it was open. What the store knows under the
+ * old key already appears there, if nothing else has taken that name, is copied, and goes.
+ */
+export async function publishUnder(volume: UploadVolume, content: Publishable, key: string, condition: WriteCondition): Promise<PutResult> {
+  if (content.key === key) return content.publish(condition);
+  if (!content.isBegun) return content.publish(condition, key);
+  const made = await content.publish({ ifNoneMatch: "*" });
+  const copied = await volume.store.copy(content.key, key, { sourceIfMatch: made.etag, sourceSize: made.size, ...condition });
+  await volume.store.delete([content.key]);
+  return copied;
+}
+
 /** An object that has just been published. */
 export interface Publication {
   readonly key: string;

@@ -66,6 +66,11 @@ export class UploadContent {
     return this.#stream?.length ?? this.#spool?.size ?? 0;
   }
 
+  /** Size of the file as far as it can be told without asking the store. */
+  get shownSize(): number {
+    return Math.max(this.received, this.#extendTo);
+  }
+
   /** Bytes in memory that could go to a file while nothing comes in. */
   get inMemory(): number {
     return this.#stream?.assembler.inMemory ?? 0;
@@ -102,6 +107,11 @@ export class UploadContent {
       await this.#toSpool();
     }
     await this.#spool?.write(at, chunks);
+  }
+
+  /** Unless it is decided already, it is a new file. */
+  async beginFresh(): Promise<void> {
+    if (!this.isDecided) await this.#begin({ kind: "fresh", overwrites: false });
   }
 
   /** Adds a stretch of a published version at `offset` inside the store; false if that cannot be done there. */
@@ -298,6 +308,7 @@ export class UploadContent {
     });
     if (!isMoved) throw this.#outOfReach(stream);
     if (this.#extendTo > spool.size) spool.setSize(this.#extendTo);
+    this.#extendTo = 0;
     await this.#record?.forget();
     this.#record = undefined;
     this.#stream = undefined;

@@ -31,6 +31,13 @@ const DAY_MS = 24 * 60 * 60 * 1000;
 /** An upload that got nothing for so long gives its memory back when others wait for some. */
 const idleMs = 1_000;
 
+/**
+ * How long a session waits for what another one of the same user is just closing, and for one that looks finished: sshfs
+ * sends CLOSE after the program has gone on, and may ask over another connection.
+ */
+const closingWaitMs = 2_000;
+const idleWaitMs = 100;
+
 /** Files of dead processes that no row names are removed after so long. */
 const orphanMs = 10 * 60 * 1000;
 
@@ -142,6 +149,23 @@ export class UploadRegistry {
     return [...this.#live].filter(isMeant);
   }
 
+  /**
+   * For `name` and what lies directly in it, if it is a directory: waits for uploads of the owner's other sessions that
+   * are being closed or look as if they were about to be. Undefined if there is none.
+   */
+  settling({ user, session }: UploadOwner, name: string): Promise<unknown> | undefined {
+    if (this.#live.size === 0) return undefined;
+    const directory = name === "" || name.endsWith("/") ? name : `${name}/`;
+    const waits: Promise<void>[] = [];
+    for (const live of this.#live) {
+      if (live.user !== user || live.session === session || live.handle.isUnlinked) continue;
+      const isMeant = live.name === name || live.name.slice(0, live.name.lastIndexOf("/") + 1) === directory;
+      const wait = isMeant ? live.handle.settling(closingWaitMs, idleWaitMs) : undefined;
+      if (wait) waits.push(wait);
+    }
+    return waits.length > 0 ? Promise.all(waits) : undefined;
+  }
+
   /** Waits for uploads of `name` that are being closed in this session. */
   async settleOwn(owner: UploadOwner, name: string): Promise<void> {
     for (const { handle, session } of this.live(owner.user, name)) {
@@ -159,7 +183,7 @@ export class UploadRegistry {
     if (this.#closed) throw new FsError("unavailable", `${request.path}: the gateway is shutting down`);
     const finalKey = request.flags.finalName ? undefined : this.#temporary.finalKey(request.key);
     const sources = this.#sources(owner, request);
-    if (request.flags.exclusive) await this.#requireNothing(request, sources);
+    if (request.flags.exclusive) await this.#requireNothing(owner, request, sources);
     const handle = new WriteHandle({
       volume: this.volume,
       request,
@@ -176,7 +200,13 @@ export class UploadRegistry {
         if (state === "dropped") await this.#capTails(request.key, ended.uploadId);
       },
     });
-    const live: LiveUpload = { ...owner, name: request.key, handle };
+    const live: LiveUpload = {
+      ...owner,
+      handle,
+      get name() {
+        return handle.name;
+      },
+    };
     this.#live.add(live);
     return handle;
   }
@@ -245,9 +275,10 @@ export class UploadRegistry {
     }
   }
 
-  async #requireNothing(request: WriteRequest, sources: OpeningSources): Promise<void> {
+  async #requireNothing(owner: UploadOwner, request: WriteRequest, sources: OpeningSources): Promise<void> {
     const isPublished = request.published === "absent" ? false : (await sources.published()) !== "absent";
-    const isThere = isPublished || (await sources.pending()) !== undefined;
+    const isOpen = this.live(owner.user, request.key).some(({ handle }) => handle.isLive);
+    const isThere = isPublished || isOpen || (await sources.pending()) !== undefined;
     if (isThere) throw new FsError("exists", `${request.path}: the file is already there`);
   }
 

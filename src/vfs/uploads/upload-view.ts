@@ -21,6 +21,10 @@ export class UploadView implements PendingUploads {
     this.#owner = owner;
   }
 
+  settling(key: string): Promise<unknown> | undefined {
+    return this.#registry.settling(this.#owner, key);
+  }
+
   async find(key: string): Promise<PendingEntry | undefined> {
     const { user } = this.#owner;
     // Some clients do not wait for the answer to CLOSE: what they ask next must see what it brings.
@@ -36,7 +40,8 @@ export class UploadView implements PendingUploads {
     const foreign = await this.#registry.foreign.findKnown(key);
     if (foreign) return foreignEntry(foreign);
     // Opened, but nothing is known yet of what it will be: a file of that name exists in any case.
-    return here && { ...this.#liveEntry(here), state: "live-elsewhere" };
+    const open = here ?? this.#registry.live(user, key).findLast(({ handle }) => handle.isLive);
+    return open && { ...this.#liveEntry(open), state: "live-elsewhere" };
   }
 
   async findElsewhere(key: string): Promise<PendingEntry | undefined> {
@@ -52,7 +57,7 @@ export class UploadView implements PendingUploads {
     for (const foreign of await this.#registry.foreign.listKnown(prefix)) entries.set(foreign.key, foreignEntry(foreign));
     for (const row of await this.#registry.resting.list(user, prefix)) entries.set(row.name, rowEntry(row));
     for (const live of this.#registry.liveBelow(user, prefix)) {
-      const isShown = live.session === this.#owner.session ? live.handle.hidesPublished : live.handle.received > 0;
+      const isShown = live.session === this.#owner.session ? live.handle.hidesPublished : live.handle.isLive || live.handle.received > 0;
       if (isShown) entries.set(live.name, this.#liveEntry(live));
     }
     return [...entries.values()].sort((one, other) => Buffer.compare(Buffer.from(one.key), Buffer.from(other.key)));
@@ -67,9 +72,9 @@ export class UploadView implements PendingUploads {
   }
 
   async setAttributes(key: string, change: AttributeChange): Promise<boolean> {
-    const here = this.#here(key);
-    if (here) {
-      await here.handle.setstat(change);
+    const open = this.#here(key) ?? this.#registry.live(this.#owner.user, key).findLast(({ handle }) => handle.isLive);
+    if (open) {
+      await open.handle.setstat(change);
       return true;
     }
     await this.#registry.settle(this.#owner.user, key);
@@ -91,7 +96,7 @@ export class UploadView implements PendingUploads {
     let isUnlinked = false;
     for (const { handle, ...live } of this.#registry.live(user, key)) {
       if (live.session !== session) await handle.takeOver();
-      if (live.session === session && handle.isLive && handle.hidesPublished) {
+      if (live.session === session && handle.isLive) {
         handle.unlink();
         isUnlinked = true;
       }
@@ -120,16 +125,22 @@ export class UploadView implements PendingUploads {
     const { resting, volume } = this.#registry;
     await this.#registry.settle(user, from);
     const row = await resting.find(user, from);
-    const isBusy = this.#registry.live(user, from).length > 0;
+    const open = this.#registry.live(user, from).filter(({ handle }) => handle.isLive);
     try {
-      if (row?.state === "parked" && !isBusy) {
+      if (row?.state === "parked" && open.length === 0) {
         await publishParked(volume, row, { to, path: options.path, replace: options.replace });
         await resting.replace(user, to, undefined);
         return true;
       }
-      if (!row && !isBusy) return false;
+      if (!row && open.length === 0) return false;
+      const isPublished = await this.#isPublished(from);
+      if (open.length > 0 && open.every(({ handle }) => handle.isMovable || !isPublished)) {
+        if (!options.replace && (await this.#isPublished(to))) throw new FsError("exists", `${options.path}: the file is already there`);
+        for (const { handle } of open) await handle.moveTo({ key: to, path: options.path });
+        return !isPublished;
+      }
       // What is published under the name is renamed by the tree; an unfinished upload beside it stays what it is.
-      if (await this.#isPublished(from)) return false;
+      if (isPublished) return false;
     } catch (error) {
       throw toFsError(error, options.path);
     }

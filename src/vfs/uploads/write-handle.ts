@@ -11,10 +11,11 @@ import { DEFAULT_FILE_MODE, readTimes, writeTimes } from "../object-metadata.ts"
 import type { WriteRequest } from "../pending-uploads.ts";
 import { publishedSourceOf } from "../published-source.ts";
 import { toFsError } from "../store-fault.ts";
+import { Activity, atMost } from "./activity.ts";
 import { chunksLength } from "./chunk-list.ts";
 import type { ReadyContent } from "./content-options.ts";
 import type { OpeningSources } from "./opening.ts";
-import { announce, placeUnder, propertiesOf, sameProperties } from "./publish.ts";
+import { announce, placeUnder, propertiesOf, publishUnder, sameProperties } from "./publish.ts";
 import { UploadContent } from "./upload-content.ts";
 import { UploadLife, type UploadState } from "./upload-life.ts";
 import type { TimesAndMode } from "./upload-record.ts";
@@ -25,6 +26,13 @@ const umask = 0o022;
 
 /** Bytes copied at a time when the store cannot do it. */
 const copyStep = 1024 * 1024;
+
+/** Where a file goes that was renamed while it is open. */
+export interface NewName {
+  readonly key: string;
+  /** The virtual path, for texts. */
+  readonly path: string;
+}
 
 /** Who opened it and how. */
 export interface WriteHandleOptions {
@@ -59,15 +67,21 @@ export class WriteHandle implements FileHandle {
   #quiet: Promise<void> = Promise.resolve();
   #isCounted = false;
   #fault: FsError | undefined;
-  #lastUsedMs: number;
+  #moved: NewName | undefined;
+  readonly #activity: Activity;
 
   constructor(options: WriteHandleOptions) {
     const { request, volume } = options;
     const { mtime, mode } = request.attributes;
     this.#options = options;
     this.#initial = { ...(mtime !== undefined && { mtime }), ...(mode !== undefined && { mode: mode & 0o7777 & ~umask }) };
-    this.#lastUsedMs = volume.clock.now();
+    this.#activity = new Activity(volume.clock);
     this.#content = new UploadContent({ ...options, properties: (base) => this.#tell(base) });
+  }
+
+  /** The key it is open under, as the client names it. */
+  get name(): string {
+    return this.#moved?.key ?? this.#options.request.key;
   }
 
   /** Bytes received without a gap; once it is given up, those that are kept. */
@@ -116,9 +130,21 @@ export class WriteHandle implements FileHandle {
     await this.#ending?.catch(() => undefined);
   }
 
+  /**
+   * What somebody who asks about this file should wait for: its CLOSE that is being carried out, or, if it looks finished
+   * (nothing under way, used a moment ago), the CLOSE that may be on another connection. At most `closingMs` or
+   * `idleMs`. Undefined: nothing.
+   */
+  settling(closingMs: number, idleMs: number): Promise<void> | undefined {
+    if (this.#ending) return this.#isAborted ? undefined : atMost(closingMs, this.ended());
+    return this.#activity.finishing(idleMs)?.then(() => {
+      return this.#ending && !this.#isAborted ? atMost(closingMs, this.ended()) : undefined;
+    });
+  }
+
   /** Attributes without waiting for calls under way, for a listing. */
   get snapshot(): Attributes {
-    return this.#attributes(this.received);
+    return this.#attributes(this.#kept ?? this.#content.shownSize);
   }
 
   async read(offset: number, length: number): Promise<readonly Uint8Array[]> {
@@ -169,6 +195,7 @@ export class WriteHandle implements FileHandle {
   close(): Promise<void> {
     if (this.#isAborted) return this.ended().then(() => Promise.reject(this.#fault));
     this.#ending ??= this.#enqueue(() => this.#close());
+    this.#activity.closing();
     return this.#ending;
   }
 
@@ -187,9 +214,22 @@ export class WriteHandle implements FileHandle {
     this.#isUnlinked = true;
   }
 
+  /** True if it can be renamed while it is open: nothing of a published version is needed under the old name. */
+  get isMovable(): boolean {
+    const { truncate, exclusive } = this.#options.request.flags;
+    return this.isLive && this.base === undefined && (this.isDecided || truncate === true || exclusive === true);
+  }
+
+  /** The file was renamed while it is open: CLOSE will publish it there. Never rejects. */
+  async moveTo(name: NewName): Promise<void> {
+    this.#moved = name;
+    // What comes to be under the old name from now on has nothing to do with it.
+    await this.#enqueue(() => this.#content.beginFresh()).catch(() => undefined);
+  }
+
   /** Gives memory back if nothing came in for `idleMs`. */
   async relieve(idleMs: number): Promise<void> {
-    const isIdle = (): boolean => this.isLive && this.#options.volume.clock.now() - this.#lastUsedMs >= idleMs;
+    const isIdle = (): boolean => this.isLive && this.#activity.isIdle(idleMs);
     if (this.#content.inMemory === 0 || !isIdle()) return;
     await this.#enqueue(async () => {
       if (isIdle()) await this.#content.relieve();
@@ -202,11 +242,10 @@ export class WriteHandle implements FileHandle {
 
   /** Runs `work` after all calls made before. */
   #enqueue<Result>(work: () => Promise<Result>): Promise<Result> {
+    this.#activity.begin();
     const result = this.#queue.then(work);
-    this.#queue = result.then(
-      () => undefined,
-      () => undefined,
-    );
+    const done = (): void => this.#activity.end();
+    this.#queue = result.then(done, done);
     return result;
   }
 
@@ -220,7 +259,7 @@ export class WriteHandle implements FileHandle {
       } catch (error) {
         throw toFsError(error, this.#path);
       } finally {
-        this.#lastUsedMs = this.#options.volume.clock.now();
+        this.#activity.used();
       }
     });
   }
@@ -251,7 +290,7 @@ export class WriteHandle implements FileHandle {
         return await this.#content.discard();
       }
       const ready = await this.#content.finish();
-      if (ready) await (this.#options.parks ? this.#park(ready) : this.#publish(ready));
+      if (ready) await (this.#options.parks && !this.#moved ? this.#park(ready) : this.#publish(ready));
       else await this.#changeTimesOnly();
     } catch (error) {
       this.#fault = toFsError(error, this.#path);
@@ -263,12 +302,13 @@ export class WriteHandle implements FileHandle {
   }
 
   async #publish(ready: ReadyContent): Promise<void> {
-    const { volume, request, key } = this.#options;
+    const { volume, request } = this.#options;
+    const { key, path } = this.#moved ?? { key: this.#options.key, path: this.#path };
     const oldSize = typeof request.published === "object" ? request.published.size : (ready.base?.size ?? 0);
     await volume.checkQuota(ready.size - oldSize, { key, size: ready.size });
     if (this.#content.record?.isOurs === false) throw new FsError("stale", `${this.#path}: the upload was continued in another session`);
-    const publish = (condition: WriteCondition): Promise<PutResult> => ready.assembler.publish(condition);
-    const placed = await placeUnder(volume, key, ready.condition, publish).catch((error: unknown) => {
+    const publish = (condition: WriteCondition): Promise<PutResult> => publishUnder(volume, ready.assembler, key, condition);
+    const placed = await placeUnder(volume, key, this.#moved ? {} : ready.condition, publish).catch((error: unknown) => {
       const isTaken = error instanceof StoreError && error.code === "precondition-failed";
       if (isTaken && ready.onlyIfAbsent) return undefined;
       if (isTaken && request.flags.exclusive) throw new FsError("exists", `${this.#path}: the file is already there`, { cause: error });
@@ -284,7 +324,7 @@ export class WriteHandle implements FileHandle {
     await this.#content
       .release()
       .catch((error: unknown) => volume.log.warn({ err: error }, "files of a published upload could not be removed"));
-    await announce(volume, { key, path: request.path, ...placed, given: this.#given ?? created ?? wanted, wanted });
+    await announce(volume, { key, path, ...placed, given: this.#given ?? created ?? wanted, wanted });
   }
 
   async #park(ready: ReadyContent): Promise<void> {

@@ -62,6 +62,10 @@ export class SimpleUploads implements PendingUploads {
     return this.entries.get(key);
   }
 
+  settling(): undefined {
+    return undefined;
+  }
+
   findElsewhere(key: string): Promise<PendingEntry | undefined> {
     return this.find(key);
   }

@@ -1,0 +1,68 @@
+/**
+ * What goes on with one open upload, for those who have to decide whether to wait for it: how many calls run, when the
+ * last one ended, and when it begins to close. Knows nothing of files.
+ */
+import type { Clock } from "./clock.ts";
+
+/** An upload that was used this long ago may be about to be closed. */
+const recentMs = 2_000;
+
+/** See the head of this file. */
+export class Activity {
+  readonly #clock: Clock;
+  readonly #waiting = new Set<() => void>();
+  #running = 0;
+  #lastUsedMs: number;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+    this.#lastUsedMs = clock.now();
+  }
+
+  /** A call begins to run or to wait for others. */
+  begin(): void {
+    this.#running++;
+  }
+
+  /** A call has ended. */
+  end(): void {
+    this.#running--;
+  }
+
+  /** The upload was used. */
+  used(): void {
+    this.#lastUsedMs = this.#clock.now();
+  }
+
+  /** True if it was not used for `ms`. */
+  isIdle(ms: number): boolean {
+    return this.#clock.now() - this.#lastUsedMs >= ms;
+  }
+
+  /** It begins to close. */
+  closing(): void {
+    for (const begun of this.#waiting) begun();
+  }
+
+  /** If it looks finished (nothing runs, used a moment ago): resolves when it begins to close, or after `ms`. Undefined: it does not. */
+  finishing(ms: number): Promise<void> | undefined {
+    if (this.#running > 0 || this.isIdle(recentMs)) return undefined;
+    let begun = (): void => undefined;
+    const closing = new Promise<void>((resolve) => {
+      begun = resolve;
+    });
+    this.#waiting.add(begun);
+    return atMost(ms, closing).finally(() => this.#waiting.delete(begun));
+  }
+}
+
+/** Resolves with `event`, which must not reject, or after `ms` of real time. */
+export function atMost(ms: number, event: Promise<void>): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms);
+    void event.then(() => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
+}
