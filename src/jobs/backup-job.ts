@@ -28,6 +28,7 @@ import {
 import { type BackupDestination, requireSpace } from "./backup-destination.ts";
 import type { JobLog, JobOutcome, JobProgress } from "./job.ts";
 import { ObjectWriter } from "./object-writer.ts";
+import { type Lister, sortedOnDisk, UnorderedListing } from "./ordered-listing.ts";
 
 /** What the archive's type is to programs that ask. */
 const XZ_TYPE = "application/x-xz";
@@ -71,19 +72,28 @@ interface Plan {
 
 /** Runs the backup. Never publishes a part; rejects if nothing was published. The caller holds the user's lock. */
 export async function runBackup(options: BackupOptions): Promise<JobOutcome> {
-  return new BackupRun(options).run();
+  try {
+    return await new BackupRun(options, options.source.store).run();
+  } catch (error) {
+    // Shows before anything is written: the listing is read to its end first.
+    if (!(error instanceof UnorderedListing)) throw error;
+    options.log.warn({ err: error, user: options.user }, "the storage does not list in order: it is sorted on disk");
+    return new BackupRun(options, sortedOnDisk(options.source.store)).run();
+  }
 }
 
 class BackupRun {
   readonly #options: BackupOptions;
+  readonly #lister: Lister;
   readonly #startedMs: number;
   readonly #warnings = new Map<string, number>();
   #files = 0;
   #bytes = 0;
   #passed = 0;
 
-  constructor(options: BackupOptions) {
+  constructor(options: BackupOptions, lister: Lister) {
     this.#options = options;
+    this.#lister = lister;
     this.#startedMs = options.now();
   }
 
@@ -144,7 +154,7 @@ class BackupRun {
 
   #source(): AsyncGenerator<SourceItem> {
     const { user, source, settings, isPartial, signal } = this.#options;
-    return listSource({ store: source.store, prefix: source.prefix, user, thumbnails: settings.thumbnails, isPartial, signal });
+    return listSource({ store: this.#lister, prefix: source.prefix, user, thumbnails: settings.thumbnails, isPartial, signal });
   }
 
   async #sourceIsEmpty(): Promise<boolean> {

@@ -3,7 +3,8 @@
  * are always there, without markers and unfinished uploads. Reads no contents.
  */
 import { compareKeys } from "../../objectstore/key-order.ts";
-import type { ListEntry, ObjectStore } from "../../objectstore/objectstore.ts";
+import type { ListedObject } from "../../objectstore/objectstore.ts";
+import { type Lister, orderedObjects } from "../ordered-listing.ts";
 import { type ManifestEntry, isArchived } from "./manifest.ts";
 
 /** An object to be archived, as it was listed. */
@@ -25,7 +26,7 @@ export type SourceItem =
 
 /** What is listed, and how. */
 export interface SourceOptions {
-  readonly store: ObjectStore;
+  readonly store: Lister;
   /** Empty, or ends with `/`. */
   readonly prefix: string;
   /** Name of the archive's top directory. */
@@ -53,34 +54,7 @@ function unsafeName(name: string): string | undefined {
   return segments.includes(".") || segments.includes("..") ? "the name has a . or .. segment" : undefined;
 }
 
-/** Pages of the listing, the next one being fetched while one is used; order is checked, since manifests are merged by it. */
-async function* orderedEntries({ store, prefix, signal }: SourceOptions): AsyncGenerator<ListEntry & { kind: "object" }> {
-  const pages = store.list(prefix, signal ? { signal } : {})[Symbol.asyncIterator]();
-  let last: string | undefined;
-  let ahead = pages.next();
-  try {
-    for (;;) {
-      const page = await ahead;
-      if (page.done) return;
-      ahead = pages.next();
-      // Seen when its turn comes.
-      ahead.catch(() => undefined);
-      for (const entry of page.value) {
-        if (entry.kind !== "object") continue;
-        if (last !== undefined && compareKeys(entry.key, last) <= 0) {
-          throw new Error(`the store lists ${JSON.stringify(entry.key)} after ${JSON.stringify(last)}: it does not sort by UTF-8 bytes`);
-        }
-        last = entry.key;
-        yield entry;
-      }
-    }
-  } finally {
-    await ahead.catch(() => undefined);
-    await pages.return?.(undefined);
-  }
-}
-
-function itemOf(entry: ListEntry & { kind: "object" }, { prefix, user, isPartial, thumbnails }: SourceOptions): SourceItem | undefined {
+function itemOf(entry: ListedObject, { prefix, user, isPartial, thumbnails }: SourceOptions): SourceItem | undefined {
   const name = entry.key.slice(prefix.length);
   const path = `${user}/${name}`;
   if (name === "" || isPartial(entry.key) || (!thumbnails && name.startsWith("thumbnails/") && name !== "thumbnails/")) return undefined;
@@ -96,13 +70,14 @@ function itemOf(entry: ListEntry & { kind: "object" }, { prefix, user, isPartial
 
 /**
  * The members of a whole archive. Directories carry the time 0: stores do not keep one for them, and two archives of the
- * same data must be the same bytes. Rejects as the store does.
+ * same data must be the same bytes. Rejects as the store does, and with `UnorderedListing`.
  */
 export async function* listSource(options: SourceOptions): AsyncGenerator<SourceItem> {
   const top = `${options.user}/`;
   const pending = ALWAYS_THERE.map((name) => top + name);
   yield { kind: "directory", path: top, mtime: 0 };
-  for await (const entry of orderedEntries(options)) {
+  // Order is checked: manifests are merged by it.
+  for await (const entry of orderedObjects(options.store, options.prefix, options.signal)) {
     const item = itemOf(entry, options);
     if (!item) continue;
     for (let next = pending[0]; next !== undefined && compareKeys(next, item.path) <= 0; next = pending[0]) {

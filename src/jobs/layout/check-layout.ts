@@ -4,6 +4,7 @@
  */
 import { StoreError } from "../../errors.ts";
 import type { ListedObject, ObjectStore } from "../../objectstore/objectstore.ts";
+import { type Lister, orderedObjects, sortedOnDisk, UnorderedListing } from "../ordered-listing.ts";
 import { WorkQueue } from "../sync/work-queue.ts";
 import { type DeepFix, inspectContent } from "./deep-check.ts";
 import { type Finding, LayoutReport } from "./layout-report.ts";
@@ -13,6 +14,7 @@ import { identityOfThumbnail, isThumbnailable, splitExtension, thumbnailIdentiti
 
 const ARCHIVED: ReadonlySet<string> = new Set(["GLACIER", "DEEP_ARCHIVE"]);
 const DEEP_AT_ONCE = 16;
+const PROGRESS_STEP = 1_000;
 const CAS_FOLDERS = /^[0-9a-f]{2}\/(?:[0-9a-f]{2}\/)?/;
 
 /** What is checked, and how. */
@@ -41,9 +43,13 @@ export interface LayoutResult {
 
 /** Runs the check. Rejects only when aborted: a storage that cannot be listed is a finding. */
 export async function checkLayout(options: LayoutOptions): Promise<LayoutResult> {
-  const check = new LayoutCheck(options);
+  let check = new LayoutCheck(options);
   try {
-    await check.run();
+    await check.run(options.store).catch(async (error: unknown) => {
+      if (!(error instanceof UnorderedListing)) throw error;
+      check = new LayoutCheck(options);
+      await check.run(sortedOnDisk(options.store));
+    });
   } catch (error) {
     if (!(error instanceof StoreError) || error.code === "aborted") throw error;
     check.report.add({ rule: "L02", severity: "error", key: options.prefix, detail: error.message });
@@ -69,13 +75,16 @@ class LayoutCheck {
     this.report = new LayoutReport(options.maxExamples);
   }
 
-  async run(): Promise<void> {
-    const { store, prefix, signal, onProgress } = this.#options;
+  /** Originals come before thumbnails in the listing, and must: rejects with `UnorderedListing` otherwise. */
+  async run(lister: Lister): Promise<void> {
+    const { prefix, signal, onProgress } = this.#options;
     try {
-      for await (const page of store.list(prefix, signal ? { signal } : {})) {
-        for (const entry of page) if (entry.kind === "object") await this.#look(entry);
-        onProgress?.(this.#keys);
+      for await (const object of orderedObjects(lister, prefix, signal)) {
+        const looked = this.#look(object);
+        if (looked) await looked;
+        if (this.#keys % PROGRESS_STEP === 0) onProgress?.(this.#keys);
       }
+      onProgress?.(this.#keys);
     } finally {
       await this.#queue.idle();
     }
@@ -92,31 +101,32 @@ class LayoutCheck {
     return { report: this.report, missingMarkers, deletable: this.#deletable, wrongTypes: this.#wrongTypes };
   }
 
-  async #look(object: ListedObject): Promise<void> {
+  /** What has to be waited for, if anything. */
+  #look(object: ListedObject): Promise<void> | undefined {
     const { prefix, deep } = this.#options;
     this.#keys++;
     const path = object.key.slice(prefix.length);
-    if (path === "") return;
+    if (path === "") return undefined;
     const [, folder = "", name = ""] = /^(originals|thumbnails)\/(.*)$/s.exec(path) ?? [];
     if (folder === "") {
       this.#misplaced(object, path);
-      return;
+      return undefined;
     }
     const isOriginal = folder === "originals";
     this.#seen[isOriginal ? "originals" : "thumbnails"] = true;
-    if (name === "") return;
+    if (name === "") return undefined;
     const base = this.#options.layout === "cas" && isOriginal ? name.replace(CAS_FOLDERS, "") : name;
-    if (base === "") return;
+    if (base === "") return undefined;
     if (base.includes("/")) {
       this.#nested(object, path, folder);
-      return;
+      return undefined;
     }
     if (ARCHIVED.has(object.storageClass ?? "")) {
       this.#add({ rule: "C01", severity: "error", key: object.key, size: object.size, detail: object.storageClass ?? "" });
     }
     if (isOriginal) this.#original(object, base);
     else this.#thumbnail(object, base);
-    if (deep) await this.#queue.add(() => this.#inspect(object, base));
+    return deep ? this.#queue.add(() => this.#inspect(object, base)) : undefined;
   }
 
   #original({ key, size, lastModifiedMs }: ListedObject, name: string): void {

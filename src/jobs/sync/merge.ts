@@ -2,9 +2,9 @@
  * Walks two listings side by side in UTF-8 byte order with memory for one entry each. Knows nothing of what is to be
  * done with the pairs.
  */
-import { StoreError } from "../../errors.ts";
 import { compareKeys } from "../../objectstore/key-order.ts";
-import type { ListedObject, ObjectStore } from "../../objectstore/objectstore.ts";
+import type { ListedObject } from "../../objectstore/objectstore.ts";
+import { type Lister, orderedObjects } from "../ordered-listing.ts";
 
 /** An object below a prefix; `name` is its key without that prefix. */
 export interface SyncEntry {
@@ -27,31 +27,12 @@ export interface EntryFilter {
   readonly excluded: (name: string) => boolean;
 }
 
-/**
- * The objects below `prefix` in order. Rejects with `StoreError` as the store does, and with code `io` if the store
- * does not list in UTF-8 byte order: merging such listings would copy and delete the wrong names.
- */
-export async function* syncEntries(
-  store: ObjectStore,
-  prefix: string,
-  filter: EntryFilter,
-  signal?: AbortSignal,
-): AsyncGenerator<SyncEntry> {
-  let last: string | undefined;
-  for await (const page of store.list(prefix, signal ? { signal } : {})) {
-    for (const entry of page) {
-      if (entry.kind !== "object") continue;
-      if (last !== undefined && compareKeys(last, entry.key) >= 0) {
-        throw new StoreError(
-          "io",
-          `the store lists '${entry.key}' after '${last}', which is not UTF-8 byte order; it cannot be synced safely`,
-        );
-      }
-      last = entry.key;
-      const name = entry.key.slice(prefix.length);
-      if (name === "" || (entry.size === 0 && name.endsWith("/") && !filter.markers) || filter.excluded(name)) continue;
-      yield { name, object: entry };
-    }
+/** The objects below `prefix` in order. Rejects with `StoreError` as the store does, and with `UnorderedListing`. */
+export async function* syncEntries(store: Lister, prefix: string, filter: EntryFilter, signal?: AbortSignal): AsyncGenerator<SyncEntry> {
+  for await (const object of orderedObjects(store, prefix, signal)) {
+    const name = object.key.slice(prefix.length);
+    if (name === "" || (object.size === 0 && name.endsWith("/") && !filter.markers) || filter.excluded(name)) continue;
+    yield { name, object };
   }
 }
 

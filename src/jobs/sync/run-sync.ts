@@ -7,6 +7,7 @@ import { StoreError } from "../../errors.ts";
 import type { ListedObject } from "../../objectstore/objectstore.ts";
 import { type CompareMode, decide } from "./decision.ts";
 import { type MaxDelete, refuseDeletion } from "./deletion-guard.ts";
+import { type Lister, sortedOnDisk, UnorderedListing } from "../ordered-listing.ts";
 import { mergeEntries, syncEntries, type SyncPair } from "./merge.ts";
 import { type SyncCounts, type SyncEvent, type SyncSummary, type TransferVerb, zeroCounts } from "./sync-events.ts";
 import type { SyncSide } from "./sync-places.ts";
@@ -15,6 +16,7 @@ import type { WorkQueue } from "./work-queue.ts";
 
 const STREAM_MEMORY = 64 * 1024 ** 2;
 const DELETE_BATCH = 1_000;
+const MAX_HANDLED = 50_000;
 const ARCHIVED: ReadonlySet<string> = new Set(["GLACIER", "DEEP_ARCHIVE"]);
 
 /** What is to be done. */
@@ -46,7 +48,10 @@ export async function runSync(request: SyncRequest): Promise<SyncSummary> {
   const run = new SyncRun(request);
   let fatal: unknown;
   try {
-    await run.compareAndCopy();
+    await run.compareAndCopy().catch((error: unknown) => {
+      if (!(error instanceof UnorderedListing)) throw error;
+      return run.beginAgainSorted();
+    });
     await run.deleteExtras();
   } catch (error) {
     fatal = error;
@@ -78,11 +83,16 @@ class SyncRun {
   readonly #verb: TransferVerb;
   readonly #transfer: TransferOptions;
   /** Names on the destination only. Held until all copies are done. */
-  readonly #extras: string[] = [];
+  #extras: string[] = [];
+  /** What lists the two sides. */
+  #lists: { readonly source: Lister; readonly destination: Lister };
+  /** Names that need not be looked at again when the listings are read once more; not more of them than memory allows. */
+  readonly #handled = new Set<string>();
 
   constructor(request: SyncRequest) {
     this.#request = request;
     this.#verb = verbOf(request);
+    this.#lists = { source: request.source.store, destination: request.destination.store };
     const { source, destination, partThreshold, signal } = request;
     this.#transfer = {
       source: source.store,
@@ -97,8 +107,8 @@ class SyncRun {
     const { source, destination, markers, excluded, queue, signal } = this.#request;
     const filter = { markers, excluded };
     const pairs = mergeEntries(
-      syncEntries(source.store, source.prefix, filter, signal),
-      syncEntries(destination.store, destination.prefix, filter, signal),
+      syncEntries(this.#lists.source, source.prefix, filter, signal),
+      syncEntries(this.#lists.destination, destination.prefix, filter, signal),
     );
     try {
       for await (const pair of pairs) {
@@ -108,6 +118,15 @@ class SyncRun {
     } finally {
       await queue.idle();
     }
+  }
+
+  /** A side does not list in order: both are listed once more and sorted. What was copied until then is not copied again. */
+  async beginAgainSorted(): Promise<void> {
+    const { source, destination } = this.#lists;
+    this.#lists = { source: sortedOnDisk(source), destination: sortedOnDisk(destination) };
+    this.#extras = [];
+    Object.assign(this.counts, { scanned: 0, destinationScanned: 0, unchanged: 0 });
+    await this.compareAndCopy();
   }
 
   async deleteExtras(): Promise<void> {
@@ -136,7 +155,10 @@ class SyncRun {
     if (decision === "same") counts.unchanged++;
     else if (decision === "extra") {
       if (this.#request.delete) this.#extras.push(pair.name);
-    } else if (pair.source) await this.#submit(pair.name, pair.source, decision === "overwrite");
+    } else if (pair.source && !this.#handled.has(pair.name)) {
+      if (this.#handled.size < MAX_HANDLED) this.#handled.add(pair.name);
+      await this.#submit(pair.name, pair.source, decision === "overwrite");
+    }
     this.#request.onProgress?.(counts);
   }
 
