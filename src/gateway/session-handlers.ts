@@ -83,7 +83,7 @@ export class GatewaySessions implements SessionHandlers {
 
   /** Never rejects. */
   async #serve(channel: ByteChannel, session: SessionInfo, serve: (served: Served) => Promise<void>): Promise<void> {
-    const log = this.#options.log.child({ session: session.id, user: session.user });
+    const log = this.#options.log.child({ session: session.id, user: session.user, remoteAddress: session.remoteAddress });
     let lease: FilesLease;
     try {
       lease = await this.#options.files(session);

@@ -50,7 +50,7 @@ export async function open(session: Session, request: RequestOf<"open">): Promis
 /** Claims a handle's place, and tells the log the first time a channel wants too many. Throws `io`. */
 export function claimPlace(session: Session): void {
   if (session.handles.claim()) return;
-  if (session.handles.refusals === 1) session.log.warn({ limit: session.maxHandles }, "too many open handles");
+  if (session.handles.refusals === 1) session.log.warn({ audit: true, limit: session.maxHandles }, "too many open handles");
   throw new FsError("io", `too many open handles: at most ${session.maxHandles} at once, close some first`);
 }
 

@@ -167,7 +167,9 @@ export class RequestQueue {
       this.#channel.destroy(error.message);
       return;
     }
-    if (this.#malformed === 0) this.#log.warn({ reason: error.message, type: packetType(packet) }, "malformed sftp request refused");
+    if (this.#malformed === 0) {
+      this.#log.warn({ audit: true, reason: error.message, type: packetType(packet) }, "malformed sftp request refused");
+    }
     this.#malformed++;
     this.#consumed += packet.bytes + LENGTH_BYTES;
     this.#replies.status(id, StatusCode.BAD_MESSAGE, error.message);

@@ -10,6 +10,7 @@ import { ProtocolError } from "../errors.ts";
 import type { OffenceKind } from "./admission.ts";
 import { weakAlgorithms } from "./algorithms.ts";
 import { ConnectionMemory } from "./connection-memory.ts";
+import { AuditLog } from "./audit-log.ts";
 import { announceHostKeys, PROOF_REQUEST, proveHostKeys } from "./host-key-proof.ts";
 import type { HostKey } from "./host-keys.ts";
 import { DisconnectReason, encodeMessage, Message, OpenFailure } from "./messages.ts";
@@ -89,14 +90,13 @@ export class SshConnection implements TransportEvents, ChannelLink {
   readonly #probes: (() => void)[] = [];
   #idleSince = performance.now();
   readonly #memory: ConnectionMemory;
+  readonly #audit: AuditLog;
 
   constructor(context: ConnectionContext) {
     this.#context = context;
     this.#log = context.log;
-    this.#memory = new ConnectionMemory(context.budget, (reason, heldBytes) => {
-      const { remoteAddress } = context;
-      this.#log.warn({ audit: true, reason, heldBytes, remoteAddress }, "dropped for want of memory");
-    });
+    this.#audit = new AuditLog(context.log, context.remoteAddress);
+    this.#memory = new ConnectionMemory(context.budget, (reason, heldBytes) => this.#audit.limit(reason, { heldBytes }));
     this.#login = this.#newLogin();
   }
 
@@ -150,7 +150,7 @@ export class SshConnection implements TransportEvents, ChannelLink {
     this.#stage = "closed";
     clearInterval(this.#keepaliveTimer);
     if (end.violation) {
-      this.#log.warn({ audit: true, reason: end.reason, remoteAddress: this.#context.remoteAddress }, "protocol violation");
+      this.#audit.violation(end.reason);
       this.#context.onOffence("violation");
     } else if (!loggedIn && this.#login.failed) this.#context.onOffence("auth-failed");
     if (loggedIn) this.#log.info({ reason: end.reason }, "logout");
@@ -207,7 +207,7 @@ export class SshConnection implements TransportEvents, ChannelLink {
   }
 
   reportViolation(_channel: SshChannel, reason: string): void {
-    this.#log.warn({ audit: true, reason, remoteAddress: this.#context.remoteAddress }, "protocol violation in a channel");
+    this.#audit.violation(reason, "protocol violation in a channel");
     this.#context.onOffence("violation");
   }
 
@@ -257,6 +257,7 @@ export class SshConnection implements TransportEvents, ChannelLink {
       end: (reason) => this.end(reason),
     };
     this.#log = this.#log.child({ user });
+    this.#audit.use(this.#log);
     this.#log.info({ remoteAddress, clientIdent, key: login.fingerprint, keyName: login.keyName }, "login");
     if (login.sha1) this.#log.warn("login with a SHA-1 signature, allowed for this user");
     this.#keepaliveTimer = setInterval(() => this.#tick(), this.#context.limits.keepaliveMs).unref();
@@ -318,6 +319,7 @@ export class SshConnection implements TransportEvents, ChannelLink {
 
   #extendedData(session: SshSession, reader: WireReader): void {
     reader.uint32(); // data type
+    this.#audit.limit("extended data, which nothing takes");
     session.channel.extendedDataReceived(reader.string().length);
   }
 
@@ -350,6 +352,7 @@ export class SshConnection implements TransportEvents, ChannelLink {
     const refuse = (reason: number, text: string): void =>
       this.sendMessage(encodeMessage(Message.CHANNEL_OPEN_FAILURE, peer.id, reason, text, ""));
     if (type !== "session") {
+      this.#audit.limit("only session channels are served", { type: type.slice(0, 60) });
       const known = /^(direct|forwarded)-|^x11$|^auth-agent/.test(type);
       refuse(known ? OpenFailure.ADMINISTRATIVELY_PROHIBITED : OpenFailure.UNKNOWN_CHANNEL_TYPE, "only sessions are allowed");
       return;
@@ -357,6 +360,7 @@ export class SshConnection implements TransportEvents, ChannelLink {
     if (this.#noMoreSessions) throw new ProtocolError("a session after no-more-sessions");
     if (peer.maxPacket < MIN_PACKET) throw new ProtocolError(`channel with a maximum packet of ${peer.maxPacket} bytes`);
     if (this.#sessions.size >= this.#context.limits.channels || !this.#info || !this.#context.admitsChannels()) {
+      this.#audit.limit("too many open channels");
       refuse(OpenFailure.RESOURCE_SHORTAGE, "too many open channels");
       return;
     }
@@ -396,7 +400,9 @@ export class SshConnection implements TransportEvents, ChannelLink {
     const patience = this.#memory.budget.underPressure ? limits.stallMs / 30 : limits.stallMs;
     for (const { channel } of this.#sessions.values()) {
       const since = channel.stalledSince;
-      if (since !== undefined && performance.now() - since > patience) channel.abandon("the client does not read");
+      if (since === undefined || performance.now() - since <= patience) continue;
+      this.#audit.limit("the client does not read");
+      channel.abandon("the client does not read");
     }
   }
 

@@ -46,7 +46,7 @@ it("drops channels full of half-sent packets, once they stand still and others n
   // At once: never more than the overdraft, whatever is sent.
   expect(fixture.budget.used).toBeLessThan(LIMIT + 36 * MIB);
   expect(await work(key)).toBe(30_000_000);
-  const line = await fixture.logged(({ msg }) => msg === "dropped for want of memory");
+  const line = await fixture.logged(({ reason }) => reason === "it holds memory that others need");
   expect(line).toMatchObject({ audit: true, user: "mallory", remoteAddress: "127.0.0.1" });
   while (share.used > share.allowance) await new Promise((resolve) => setTimeout(resolve, 50));
   expect(share.used).toBeLessThanOrEqual(LIMIT / 2);

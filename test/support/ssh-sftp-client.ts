@@ -41,7 +41,7 @@ interface Waiting {
 }
 
 /** What a client has to know of a gateway. */
-export type LoginTarget = Pick<TestGateway, "port" | "user" | "keyFile">;
+export type LoginTarget = Pick<TestGateway, "port" | "keyFile"> & { readonly user: string };
 
 /** Logs in to a gateway under test. */
 export async function connectSsh(gateway: LoginTarget): Promise<Client> {
