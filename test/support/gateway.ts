@@ -27,6 +27,12 @@ export interface GatewayOptions {
   readonly serverYaml?: readonly string[];
   readonly topYaml?: readonly string[];
   readonly logLevel?: string;
+  /** Command before the gateway's own, such as `prlimit --nofile=64`; it must become the gateway (exec), not its parent. */
+  readonly launcher?: readonly string[];
+  /** State directory; default: below `dir`. */
+  readonly state?: string;
+  /** Folder of the local store; default: below `dir`. */
+  readonly files?: string;
 }
 
 /** One line of the gateway's log. */
@@ -57,8 +63,8 @@ export class TestGateway {
 
   constructor(options: GatewayOptions) {
     this.#options = options;
-    const files = join(this.dir, "files");
-    mkdirSync(files);
+    const files = this.#files();
+    mkdirSync(files, { recursive: true });
     this.store = options.s3 ? s3TestStore(options.s3, BUCKET, PREFIX) : localTestStore(files);
   }
 
@@ -69,6 +75,10 @@ export class TestGateway {
   /** Process id; 0 while it does not run. */
   get pid(): number {
     return this.#child?.pid ?? 0;
+  }
+
+  #files(): string {
+    return this.#options.files ?? join(this.dir, "files");
   }
 
   /** Makes keys and the configuration. */
@@ -87,11 +97,16 @@ export class TestGateway {
     const { s3 } = this.#options;
     const storage = s3
       ? [`storage: s3://${BUCKET}/${PREFIX}`, `s3: ${JSON.stringify({ ...connectionOf(s3), ...s3.credentials })}`]
-      : [`storage: file://${join(this.dir, "files")}`];
+      : [`storage: file://${this.#files()}`];
     const publicKey = readFileSync(`${this.keyFile}.pub`, "utf8").trim();
     const lines = [
       "server:",
-      ...indent(2, `listen: ["127.0.0.1:${this.#port}"]`, `hostKeys: ${join(this.dir, "keys")}`, `state: ${join(this.dir, "state")}`),
+      ...indent(
+        2,
+        `listen: ["127.0.0.1:${this.#port}"]`,
+        `hostKeys: ${join(this.dir, "keys")}`,
+        `state: ${this.#options.state ?? join(this.dir, "state")}`,
+      ),
       ...indent(2, ...(options.serverYaml ?? [])),
       `log: { level: ${options.logLevel ?? "info"}, format: json }`,
       ...(options.topYaml ?? []),
@@ -105,7 +120,8 @@ export class TestGateway {
   /** Starts the process and waits until it listens. After a stop: on the same port, with the same state and store. */
   async start(): Promise<void> {
     this.writeConfig();
-    const child = spawn(process.execPath, [MAIN, "serve", "--config", this.configFile], {
+    const [command = "", ...args] = [...(this.#options.launcher ?? []), process.execPath, MAIN, "serve", "--config", this.configFile];
+    const child = spawn(command, args, {
       cwd: this.dir,
       stdio: ["ignore", "pipe", "pipe"],
       env: { PATH: process.env.PATH ?? "", HOME: this.dir, AWS_EC2_METADATA_DISABLED: "true", NODE_NO_WARNINGS: "1" },
