@@ -217,8 +217,10 @@ const uploads = z
           .regex(/^(?=..)[^*/]{0,255}\*[^*/]{0,255}$/, { error: "write a name with one * for the final name, for example *.filepart" }),
       )
       .max(64)
-      .default(["*.filepart"])
-      .describe("Names under which clients upload before they rename, with one * for the final name; published only by the rename."),
+      .default(["*.filepart", "*.????????.partial"])
+      .describe(
+        "Names under which clients upload before they rename, with one * for the final name and ? for a letter or digit; published only by the rename.",
+      ),
     expiry: duration(60_000)
       .default(7 * DAY_MS)
       .describe("Unfinished uploads are discarded after this."),

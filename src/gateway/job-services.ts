@@ -13,7 +13,7 @@ import { sweep, type Swept, type SweepPlace } from "../jobs/sweep-job.ts";
 import type { Logger } from "../log.ts";
 import { openStorage } from "../objectstore/open-store.ts";
 import { type Clock, systemClock } from "../vfs/uploads/clock.ts";
-import { TemporaryNames } from "../vfs/uploads/temporary-names.ts";
+import { TemporaryNames, unmistakable } from "../vfs/uploads/temporary-names.ts";
 import { type OpenedStorage, openUserStorage } from "./storages.ts";
 
 type JobOfKind<Kind extends JobConfig["kind"]> = JobConfig & { readonly kind: Kind };
@@ -102,7 +102,7 @@ export class JobServices {
   /** Sweeps all users' storages, the archives and the locks. Rejects only when it is aborted. */
   async sweep(request: SweepRequest, context: JobContext): Promise<JobOutcome> {
     const { config, log } = this.#options;
-    const temporary = new TemporaryNames(config.uploads.temporaryNames);
+    const temporary = new TemporaryNames(unmistakable(config.uploads.temporaryNames));
     const opened: (() => Promise<void>)[] = [];
     const places: SweepPlace[] = [];
     const unreachable: string[] = [];
@@ -215,7 +215,7 @@ export class JobServices {
     try {
       await using source = await openUserStorage(user.storage, this.#options.log);
       destination = await openDestination(backups.storage, user.name, this.#options.log);
-      const temporary = new TemporaryNames(this.#options.config.uploads.temporaryNames);
+      const temporary = new TemporaryNames(unmistakable(this.#options.config.uploads.temporaryNames));
       const { full, allowEmpty } = request;
       return await runBackup({
         user: user.name,

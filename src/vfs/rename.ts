@@ -33,6 +33,8 @@ export async function rename(from: Target, to: Target, options: { readonly repla
     if (unpublished && (await renameUnpublished(from, to, options))) return;
     throw notFound(from);
   }
+  // As sshd, whose RENAME makes a link first; rename(2), which replaces, has nothing to do.
+  if (!occupant && !options.replace) throw exists(to);
   if (!occupant) return;
   if (source.kind === "directory" && to.key.startsWith(`${from.key}/`)) {
     throw new FsError("invalid-argument", `${to.path}: a directory cannot be moved into itself`);
@@ -69,6 +71,7 @@ async function renameUnpublished(from: Target, to: Target, options: { readonly r
   const occupant = to.view.volume.tree.lookup(to.key, STAT_TRUST_MS);
   if (occupant?.kind === "directory") throw new FsError("is-a-directory", `${to.path}: is a directory`);
   await requireParent(to);
+  if (from.key === to.key && !options.replace) throw exists(to);
   if (from.key === to.key) return true;
   return from.view.pending.rename(from.key, to.key, { ...options, path: to.path });
 }

@@ -23,7 +23,8 @@ export async function setAttributes(target: Target, change: AttributeChange): Pr
   requireWritable(target, change.size === undefined ? "set-attributes" : "write");
   const { pending } = target.view;
   const unpublished = await pending.find(target.key);
-  if (unpublished?.state === "live-here" && (await pending.setAttributes(target.key, change))) return;
+  const goesFirst = unpublished?.state === "live-here" || unpublished?.state === "parked";
+  if (goesFirst && (await pending.setAttributes(target.key, change))) return;
   const known = await lookupFile(target);
   if (known.kind === "directory") return setDirectory(target, change);
   if (known.kind === "absent") {

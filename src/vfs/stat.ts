@@ -12,7 +12,8 @@ import { directoryKey, notFound, type Target } from "./view.ts";
 /** What `target` is as its owner's session sees it: an upload of this session goes before the published version. */
 export async function stat(target: Target): Promise<Attributes> {
   const pending = await target.view.pending.find(target.key);
-  if (pending?.state === "live-here") return pending.attributes;
+  // Nobody publishes under a temporary name what waits there for its rename.
+  if (pending?.state === "live-here" || pending?.state === "parked") return pending.attributes;
   const known = await lookup(target);
   if (known.kind === "directory") return statDirectory(target);
   if (known.kind === "file") return statFile(target, known.object);

@@ -59,6 +59,22 @@ describe("requests to S3", () => {
     expect(stored("small.pdf")?.sha256()).toBe(sha256(sample(100_000)));
   });
 
+  it("takes one PUT for a new small file under a temporary name, as rclone and WinSCP upload", async () => {
+    for (const suffix of [".pugixik4.partial", ".filepart"]) {
+      const name = `parked${suffix.length}.pdf`;
+      const counts = await countsOf(async () => {
+        await client.putFile(`${REMOTE}/${name}${suffix}`, sample(100_000));
+        await client.setstat(`${REMOTE}/${name}${suffix}`, { atime: 1_500_000_000, mtime: 1_500_000_000 });
+        expect(await client.stat(`${REMOTE}/${name}${suffix}`)).toMatchObject({ size: 100_000, mtime: 1_500_000_000 });
+        await client.posixRename(`${REMOTE}/${name}${suffix}`, `${REMOTE}/${name}`);
+        expect(await client.stat(`${REMOTE}/${name}`)).toMatchObject({ size: 100_000, mtime: 1_500_000_000 });
+      });
+      expect(counts).toEqual({ PutObject: 1 });
+      expect(stored(name)).toMatchObject({ metadata: { mtime: "1500000000" }, system: { "content-type": "application/pdf" } });
+      expect(stored(name)?.sha256()).toBe(sha256(sample(100_000)));
+    }
+  });
+
   it("takes Create, the parts and Complete for 100 MiB", async () => {
     const data = sample(100 * MIB);
     const counts = await countsOf(() => client.putFile(`${REMOTE}/large.tif`, data, 255 * 1024));

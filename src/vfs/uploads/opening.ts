@@ -101,7 +101,8 @@ function withoutPending(request: WriteRequest, offset: number, published: Object
   const { append } = request.flags;
   const size = published === "absent" ? 0 : published.size;
   // A client that appends somewhere else than at the end has seen another version: its tail does not belong to this one.
-  if (append && offset !== 0 && offset !== size) {
+  // Where nothing is, there is nothing to mix it with: the offset means nothing then (POSIX O_APPEND).
+  if (append && published !== "absent" && offset !== 0 && offset !== size) {
     throw new FsError("stale", `${request.path}: the file has ${size} bytes by now; look again before you append to it`);
   }
   if (published === "absent") return { kind: "fresh", overwrites: false };

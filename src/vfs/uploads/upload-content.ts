@@ -219,9 +219,26 @@ export class UploadContent {
 
   /** Everything is at the store, unpublished: what is to be remembered of it. */
   async park(ready: ReadyContent): Promise<Remains> {
-    await ready.assembler.storeAll();
+    const { assembler, size } = ready;
+    if (!(await this.#isHeldHere(assembler))) await assembler.storeAll();
     await this.#spool?.discard();
-    return ready.assembler.keep({ withLast: true });
+    const remains = await assembler.keep({ withLast: true });
+    if (remains.length !== size)
+      throw new FsError("io", `${this.#options.request.path}: the gateway could not keep the file for its rename`);
+    return remains;
+  }
+
+  /** Brings a file of which nothing has left to this node's disk, from where its rename publishes it by one request. */
+  async #isHeldHere(assembler: PartAssembler): Promise<boolean> {
+    const { limits } = this.#options.volume.store;
+    if (assembler.isBegun || assembler.length > limits.maxPutSize) return false;
+    try {
+      await assembler.sync();
+      return true;
+    } catch (error) {
+      this.#options.volume.log.warn({ err: error }, "no room to keep a file for its rename: it goes to the store in parts");
+      return false;
+    }
   }
 
   /** Frees what is held here after publishing. */

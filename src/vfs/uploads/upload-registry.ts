@@ -19,7 +19,7 @@ import { type Clock, systemClock } from "./clock.ts";
 import { type ForeignUpload, ForeignUploads } from "./foreign-uploads.ts";
 import type { OpeningSources, Resumable } from "./opening.ts";
 import { RestingUploads } from "./resting-uploads.ts";
-import { TemporaryNames } from "./temporary-names.ts";
+import { DEFAULT_TEMPORARY_NAMES, TemporaryNames } from "./temporary-names.ts";
 import { UploadMemory } from "./upload-memory.ts";
 import { UploadRecord } from "./upload-record.ts";
 import { UploadView } from "./upload-view.ts";
@@ -59,7 +59,7 @@ export interface UploadRegistryOptions {
   readonly replaces?: (key: string) => Promise<boolean | "unknown" | undefined>;
   /** Rejects with `FsError` `quota` if the volume may not grow by `bytes` (negative: it shrinks). */
   readonly checkQuota?: (bytes: number, target: QuotaTarget) => Promise<void> | void;
-  /** Names under which uploads wait for their rename (default `*.filepart`). */
+  /** Names under which uploads wait for their rename (default `DEFAULT_TEMPORARY_NAMES`). */
   readonly temporaryNames?: readonly string[];
   /** Uploads that nobody touched for so long are swept (default 7 days). */
   readonly expiryMs?: number;
@@ -121,7 +121,7 @@ export class UploadRegistry {
     };
     this.#prefix = options.prefix;
     this.#expiryMs = options.expiryMs ?? 7 * DAY_MS;
-    this.#temporary = new TemporaryNames(options.temporaryNames ?? ["*.filepart"]);
+    this.#temporary = new TemporaryNames(options.temporaryNames ?? DEFAULT_TEMPORARY_NAMES);
     this.resting = new RestingUploads(this.volume);
     const intervalMs = options.discoveryIntervalMs ?? 60_000;
     this.foreign = new ForeignUploads(this.volume, {

@@ -98,7 +98,7 @@ ${rfc4716.replaceAll(/^/gm, "      ")}
   it("has defaults for everything", async () => {
     const { config } = await loadConfig(write("gateway.yaml", "# nothing\nusers:\n"));
     expect(config.server.listen).toEqual([{ host: "0.0.0.0", port: 2022 }]);
-    expect(config.uploads).toEqual({ temporaryNames: ["*.filepart"], expiry: 7 * 86_400_000 });
+    expect(config.uploads).toEqual({ temporaryNames: ["*.filepart", "*.????????.partial"], expiry: 7 * 86_400_000 });
     expect(config.listing.times).toBe("auto");
     expect(config.admin.listen).toBeUndefined();
     expect(config.users.size).toBe(0);

@@ -215,7 +215,8 @@ describe("rename of files", () => {
     await expect(vfs.rename("/attachments/d", "/attachments/b", { replace: true })).rejects.toMatchObject({ code: "not-a-directory" });
     await vfs.rename("/attachments/a", "/attachments/b", { replace: true });
     expect(await read("/attachments/b")).toBe("new");
-    await vfs.rename("/attachments/b", "/attachments/b", { replace: false });
+    await expect(vfs.rename("/attachments/b", "/attachments/b", { replace: false })).rejects.toMatchObject({ code: "exists" });
+    await vfs.rename("/attachments/b", "/attachments/b", { replace: true });
     await expect(vfs.rename("/attachments/none", "/attachments/y", { replace: true })).rejects.toMatchObject({ code: "not-found" });
     await expect(vfs.rename("/attachments/b", "/attachments/none/y", { replace: true })).rejects.toMatchObject({ code: "not-found" });
     await expect(vfs.rename("/attachments/b", "/b", { replace: true })).rejects.toMatchObject({ code: "permission-denied" });

@@ -29,6 +29,8 @@ function rename(to: string, replace = false): Promise<boolean> {
 for (const size of [0, 100 * KIB, 300 * KIB]) {
   describe(`an upload of ${size} bytes under a temporary name`, () => {
     const bytes = pattern(size);
+    /** It waits on this node's disk. */
+    const isSmall = size < 128 * KIB;
 
     it("is published by the rename alone: no copy, no delete", async () => {
       await park(bytes);
@@ -39,8 +41,8 @@ for (const size of [0, 100 * KIB, 300 * KIB]) {
       expect(fixture.published).toEqual([]);
       expect(await rename(final)).toBe(true);
       expect(same(await fixture.read(final), bytes)).toBe(true);
-      const parts = Math.max(1, Math.ceil(size / (128 * KIB)));
-      expect(fixture.takeRequests()).toEqual(["createUpload", ...Array<string>(parts).fill("uploadPart"), "complete"]);
+      const parts = Array<string>(Math.ceil(size / (128 * KIB))).fill("uploadPart");
+      expect(fixture.takeRequests()).toEqual(isSmall ? ["put"] : ["createUpload", ...parts, "complete"]);
       expect(fixture.published).toMatchObject([{ key: final, size }]);
       expect((await fixture.inner.head(final)).contentType).toBe("image/jpeg");
       expect(await fixture.view("two").find(temporary)).toBeUndefined();
@@ -55,7 +57,7 @@ for (const size of [0, 100 * KIB, 300 * KIB]) {
       expect((await fixture.inner.head(final)).metadata).toEqual({ mtime: "1500000000" });
       expect(same(await fixture.read(final), bytes)).toBe(true);
       const requests = fixture.takeRequests();
-      expect(requests.includes("copy")).toBe(size === 0 || size > 128 * KIB);
+      expect(requests.includes("copy")).toBe(!isSmall);
       expect(await fixture.unfinished()).toEqual([]);
     });
 
@@ -78,7 +80,7 @@ for (const size of [0, 100 * KIB, 300 * KIB]) {
       await fixture.inner.put(final, [pattern(10)]);
       await park(bytes);
       await expect(rename(final)).rejects.toMatchObject({ code: "exists" });
-      await expect(rename("b/other.jpg")).rejects.toMatchObject({ code: "exists" });
+      if (!isSmall) await expect(rename("b/other.jpg")).rejects.toMatchObject({ code: "exists" });
       expect(same(await fixture.read(final), pattern(10))).toBe(true);
       await rename(final, true);
       expect(same(await fixture.read(final), bytes)).toBe(true);
@@ -87,7 +89,7 @@ for (const size of [0, 100 * KIB, 300 * KIB]) {
     it("is discarded by rm and replaced by a new one", async () => {
       await park(bytes);
       await park(pattern(50 * KIB, 9));
-      expect(await fixture.unfinished()).toHaveLength(1);
+      expect(await fixture.unfinished()).toHaveLength(0);
       expect(await fixture.view("two").discard(temporary)).toBe(true);
       expect(await fixture.unfinished()).toEqual([]);
     });
