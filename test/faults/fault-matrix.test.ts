@@ -18,7 +18,7 @@ describe("every store call, failing in every way", () => {
         gateway = await startGateway({ s3 });
       });
       afterAll(async () => {
-      await gateway.dispose();
+        await gateway.dispose();
         await s3.close();
       });
 
