@@ -5,7 +5,9 @@
 
 /** Gets what the peer sends. Both are called synchronously, in order; they must not throw. */
 export interface ByteReceiver {
-  /** The next bytes, never empty. The buffer belongs to the receiver from now on and is not changed by anybody. */
+  /** True if the receiver copies what it keeps: then the bytes it gets are lent and overwritten after the call. */
+  readonly borrows?: boolean;
+  /** The next bytes, never empty. Unless lent, the buffer belongs to the receiver from now on and is not changed by anybody. */
   data(chunk: Uint8Array): void;
   /** The peer sent EOF: it will send nothing more, but may still read. Called at most once. */
   end(): void;

@@ -5,7 +5,7 @@
 import { FsError } from "../errors.ts";
 import type { AttributeChange, OpenFlags } from "../vfs/file-system.ts";
 import { type FileEntry, type HandleEntry, idle, runOn } from "./handle-table.ts";
-import { isSparse } from "./packet-stream.ts";
+import { releaseData } from "./packet-stream.ts";
 import { canonical, causeOf, logTransfer, ordered, type Session } from "./session.ts";
 import { MAX_TRANSFER_BYTES, OpenFlag } from "./wire/constants.ts";
 import type { RequestOf } from "./wire/requests.ts";
@@ -143,14 +143,14 @@ export async function write(session: Session, request: RequestOf<"write">): Prom
   if (!entry.writes) throw new FsError("permission-denied", `${entry.path}: not open for writing`);
   const { offset, length } = request;
   if (length > 0) {
-    const chunks = request.chunks.some(isSparse) ? request.chunks.map(dense) : request.chunks;
     try {
-      await runOn([entry], () => entry.handle.write(offset, chunks));
+      await runOn([entry], () => entry.handle.write(offset, request.chunks));
     } catch (error) {
       entry.failure ??= writeFailure(entry, error);
       throw error;
     }
     entry.bytesWritten += length;
+    releaseData(request.chunks); // not after a failure: whether all readers have ended is not known then
   }
   session.replies.ok(request.id);
 }
@@ -196,8 +196,4 @@ function openAttributes(flags: OpenFlags, attributes: AttributeChange): Attribut
   if (!flags.write) return {};
   const { size, ...rest } = attributes;
   return { ...(flags.create ? rest : {}), ...(size ? { size } : {}) };
-}
-
-function dense(chunk: Uint8Array): Uint8Array {
-  return isSparse(chunk) ? Buffer.from(chunk) : chunk;
 }

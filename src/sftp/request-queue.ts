@@ -38,6 +38,8 @@ interface Stalled {
 
 /** See the head of this file. */
 export class RequestQueue {
+  /** The channel may overwrite what it delivers: the stream copies what it keeps. */
+  readonly borrows = true;
   readonly #channel: ByteChannel;
   readonly #replies: ReplyQueue;
   readonly #dispatcher: Dispatcher;
@@ -83,6 +85,7 @@ export class RequestQueue {
     if (this.#broken) return;
     this.#stream.push(chunk);
     this.pump();
+    this.#stream.settle();
   }
 
   /** Nothing more will be delivered. */

@@ -7,7 +7,8 @@ import nodeCrypto, { createHash, createPublicKey, diffieHellman, generateKeyPair
 import { ml_kem768 } from "@noble/post-quantum/ml-kem.js";
 import { wireString } from "../auth/wire-reader.ts";
 import { ProtocolError } from "../errors.ts";
-import type { PayloadResult, Ssh2Protocol } from "./ssh2-adapter.ts";
+import type { PayloadResult } from "./packet-cipher.ts";
+import type { Ssh2Protocol } from "./ssh2-adapter.ts";
 
 /** Name of the exchange. Who offers it must offer curve25519-sha256 too, for ssh2 to find. */
 export const MLKEM768_X25519 = "mlkem768x25519-sha256";

@@ -48,7 +48,7 @@ export function readOpening(socket: Socket, signal: AbortSignal): Promise<Openin
     const onClose = (): void => fail(new Error("the client left before its identification line"));
     const onAbort = (): void => fail(signal.reason);
     const onData = (chunk: Buffer): void => {
-      received = received.length === 0 ? chunk : Buffer.concat([received, chunk]);
+      received = Buffer.concat([received, chunk]); // the socket may overwrite what it lends
       try {
         ident ??= parseIdent(received);
         if (!ident) return;

@@ -173,7 +173,7 @@ export class SshChannel implements ByteChannel {
     if (this.#state === "open") this.#sendClose(reason);
   }
 
-  /** CHANNEL_DATA. Throws `ProtocolError` for more than the window allows or data after EOF. */
+  /** CHANNEL_DATA; the bytes are lent for the call. Throws `ProtocolError` for more than the window allows or data after EOF. */
   dataReceived(bytes: Uint8Array): void {
     if (this.#state === "closed" || bytes.length === 0) return;
     if (this.#eof !== "none") throw new ProtocolError("data after EOF");
@@ -184,7 +184,7 @@ export class SshChannel implements ByteChannel {
       return;
     }
     if (this.#receiver) this.#deliver(this.#receiver, bytes);
-    else this.#early.push(bytes);
+    else this.#early.push(Buffer.from(bytes));
     if (this.#window.wantsProbe()) this.#link.probe(() => this.#window.probed());
   }
 
@@ -296,7 +296,7 @@ export class SshChannel implements ByteChannel {
   }
 
   #deliver(receiver: ByteReceiver, bytes: Uint8Array): void {
-    this.guard(() => receiver.data(bytes));
+    this.guard(() => receiver.data(receiver.borrows === true ? bytes : Buffer.from(bytes)));
   }
 
   #deliverEof(): void {

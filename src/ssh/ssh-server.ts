@@ -13,6 +13,7 @@ import { type AlgorithmPreset, fitLists, presetLists } from "./algorithms.ts";
 import { type HostKey, keysByAlgorithm, loadHostKeys } from "./host-keys.ts";
 import { type Opening, readOpening } from "./opening.ts";
 import { SessionRegistry } from "./session-registry.ts";
+import { shareReads } from "./shared-reads.ts";
 import { type ConnectionLimits, SshConnection } from "./ssh-connection.ts";
 import type { SessionHandlers } from "./ssh-session.ts";
 import { createOffer, cryptoReady, nativeCrypto } from "./ssh2-adapter.ts";
@@ -142,7 +143,8 @@ export class SshServer {
   }
 
   /** Serves a socket that somebody else accepted, e.g. another process of the gateway. */
-  accept(socket: Socket, remoteAddress: string = socket.remoteAddress ?? ""): void {
+  accept(accepted: Socket, remoteAddress: string = accepted.remoteAddress ?? ""): void {
+    const socket = shareReads(accepted);
     socket.on("error", () => socket.destroy());
     if (remoteAddress === "" || socket.destroyed) return void socket.destroy();
     const refusal = this.#draining ? "the server is shutting down" : this.#options.sources?.refusal(remoteAddress);

@@ -4,6 +4,7 @@
  * promise is typed here and asserted at start, for exactly version 1.17.0. Knows no users and no channels.
  */
 import { createRequire } from "node:module";
+import { type CipherConfig, type NativeModule, PacketCipher, PacketDecipher, type PayloadResult } from "./packet-cipher.ts";
 
 const VERSION = "1.17.0";
 const PADDING_POOL_BYTES = 64 * 1024;
@@ -39,9 +40,6 @@ export interface Ssh2KeyExchange {
   computeSecret(otherPublicKey: Buffer): Buffer | Error;
 }
 
-/** `undefined` goes on with the next packet, `Infinity` stops parsing. */
-export type PayloadResult = number | false | undefined;
-
 /** ssh2's Protocol object of one connection, as far as it is used. */
 export interface Ssh2Protocol {
   parse(chunk: Buffer, start: number, end: number): void;
@@ -54,6 +52,7 @@ export interface Ssh2Protocol {
   readonly _kex: Ssh2KeyExchange | undefined;
   readonly _kexinit: Buffer | undefined;
   readonly _decipher: { readonly inSeqno: number; _onPayload: (payload: Buffer) => PayloadResult } | undefined;
+  readonly _cipher: object | undefined;
   _skipNextInboundPacket: boolean;
   readonly _packetRW: { readonly write: PacketWriter };
 }
@@ -107,6 +106,9 @@ interface Ssh2Internals {
   readonly nativeCrypto: boolean;
 }
 
+/** The connections whose ciphers are ours: those of ssh2's own clients in this process (tests have some) are not. */
+const ownProtocols = new WeakSet<(payload: Buffer) => PayloadResult>();
+
 const internals = load();
 
 /** Resolves once ssh2's ciphers can be used; await it before the first connection. */
@@ -141,6 +143,22 @@ export function createProtocol(options: ProtocolOptions): Ssh2Protocol {
     if (protocol[member] === undefined) throw mismatch(`Protocol has no ${member}`);
   }
   return protocol;
+}
+
+/** From now on `onPayload` gets every message. A payload is lent: it is overwritten soon after the call. */
+export function deliverTo(protocol: Ssh2Protocol, onPayload: (payload: Buffer) => PayloadResult): void {
+  protocol._onPayload = onPayload;
+  ownProtocols.add(onPayload);
+}
+
+/** True if `parse` keeps no view of the bytes it gets, so that the caller may overwrite them afterwards. */
+export function parsesInPlace(protocol: Ssh2Protocol): boolean {
+  return protocol._decipher instanceof PacketDecipher;
+}
+
+/** Says that everything built has been sent. */
+export function allSent(protocol: Ssh2Protocol): void {
+  if (protocol._cipher instanceof PacketCipher) protocol._cipher.rest();
 }
 
 /** Lets ssh2 handle a KEXINIT that starts another key exchange. */
@@ -179,7 +197,9 @@ function load(): Ssh2Internals {
   if (version !== VERSION) throw mismatch(`found version ${String(version)}`);
   const restore = poolPadding(require("node:crypto") as { randomFillSync: RandomFill });
   try {
-    const crypto = require("ssh2/lib/protocol/crypto.js") as { init?: Promise<unknown>; bindingAvailable?: boolean };
+    const crypto = require("ssh2/lib/protocol/crypto.js") as Ssh2Crypto;
+    if (!crypto.createCipher || !crypto.createDecipher) throw mismatch("no ciphers");
+    replaceCiphers(crypto, require);
     const kex = require("ssh2/lib/protocol/kex.js") as { KexInit?: KexInitConstructor };
     const handlers = require("ssh2/lib/protocol/handlers.js") as (MessageHandler | undefined)[];
     const utilities = require("ssh2/lib/protocol/utils.js") as { sendPacket?: Ssh2Internals["sendPacket"] };
@@ -201,6 +221,24 @@ function load(): Ssh2Internals {
   } finally {
     restore();
   }
+}
+
+interface Ssh2Crypto {
+  readonly init?: Promise<unknown>;
+  readonly bindingAvailable?: boolean;
+  createCipher?: (config: CipherConfig) => object;
+  createDecipher?: (config: CipherConfig) => object;
+}
+
+/** Lets the key exchange make our ciphers for our connections. A key exchange that was loaded before keeps ssh2's own. */
+function replaceCiphers(crypto: Ssh2Crypto, require: NodeJS.Require): void {
+  const { createCipher, createDecipher } = crypto;
+  if (crypto.bindingAvailable !== true || !createCipher || !createDecipher) return;
+  const native = require("ssh2/lib/protocol/crypto/build/Release/sshcrypto.node") as NativeModule;
+  const { randomFillSync } = require("node:crypto") as { randomFillSync: RandomFill };
+  const isOurs = ({ inbound }: CipherConfig): boolean => ownProtocols.has(inbound.onPayload);
+  crypto.createCipher = (config) => (isOurs(config) && PacketCipher.create(native, config, randomFillSync)) || createCipher(config);
+  crypto.createDecipher = (config) => (isOurs(config) && PacketDecipher.create(native, config)) || createDecipher(config);
 }
 
 type RandomFill = (buffer: Uint8Array, offset?: number, size?: number) => Uint8Array;

@@ -10,13 +10,17 @@ import { ProtocolError } from "../errors.ts";
 import { readKexInit } from "./algorithms.ts";
 import { handleWithHybrid } from "./hybrid-kex.ts";
 import { DisconnectReason, encodeMessage, Message } from "./messages.ts";
+import type { PayloadResult } from "./packet-cipher.ts";
+import { SocketWriter } from "./socket-writer.ts";
 import {
+  allSent,
   createProtocol,
+  deliverTo,
   handleKexInit,
   type KexOffer,
   type Negotiated,
   type ParsedHostKey,
-  type PayloadResult,
+  parsesInPlace,
   type Ssh2Protocol,
   sendPayload,
   sendUrgentPayload,
@@ -47,7 +51,10 @@ export interface RekeyLimits {
 export interface TransportEvents {
   /** The first key exchange is done. */
   ready(negotiated: Negotiated): void;
-  /** One message of the layers above; the payload begins with its number and belongs to the receiver. */
+  /**
+   * One message of the layers above; the payload begins with its number. It belongs to the receiver, except that of
+   * CHANNEL_DATA, which is lent: it is overwritten after the call.
+   */
   message(type: number, payload: Buffer): void;
   /** More can be sent after `congested` was true, or what was sent has left. */
   writable(): void;
@@ -72,6 +79,7 @@ export class Transport {
   readonly #socket: Socket;
   readonly #events: TransportEvents;
   readonly #protocol: Ssh2Protocol;
+  readonly #writer: SocketWriter;
   readonly #rekeyLimits: RekeyLimits;
   readonly #ident: string;
   #state: "open" | "closed" = "open";
@@ -98,12 +106,13 @@ export class Transport {
       onDisconnect: (reason, text) => this.#close(disconnectText(reason, text), false),
     });
     this.#protocol = protocol;
+    this.#writer = new SocketWriter(options.socket, () => allSent(protocol));
     const complete = protocol._onHandshakeComplete;
     protocol._onHandshakeComplete = (negotiated) => {
       this.#sendExtensions();
       complete(negotiated);
     };
-    protocol._onPayload = (payload) => this.#payload(payload);
+    deliverTo(protocol, (payload) => this.#payload(payload));
     options.socket.on("drain", () => this.#drained());
     options.socket.on("error", (error) => this.#close(error.message, false));
     options.socket.on("end", () => this.#close("the client closed the connection", false));
@@ -126,12 +135,12 @@ export class Transport {
 
   /** True while building further messages would only pile them up: hold data back until `writable`. */
   get congested(): boolean {
-    return this.#state === "closed" || this.#protocol._kexinit !== undefined || this.#socket.writableLength >= SOCKET_HIGH_WATER;
+    return this.#state === "closed" || this.#protocol._kexinit !== undefined || this.unsentBytes >= SOCKET_HIGH_WATER;
   }
 
   /** Bytes built and not taken by the kernel yet. */
   get unsentBytes(): number {
-    return this.#socket.writableLength;
+    return this.#writer.unsentBytes;
   }
 
   /** Lifts the limits that hold before login. */
@@ -182,7 +191,7 @@ export class Transport {
 
   #write(bytes: Buffer): void {
     this.#bytesSinceKeys += bytes.length;
-    if (!this.#socket.destroyed && this.#socket.writable) this.#socket.write(bytes);
+    this.#writer.write(bytes);
   }
 
   #receive(chunk: Buffer): void {
@@ -196,9 +205,11 @@ export class Transport {
         return;
       }
     }
-    this.#guard(() => this.#protocol.parse(chunk, 0, chunk.length));
+    // ssh2's own ciphers keep views of what they get, ours do not
+    const bytes = parsesInPlace(this.#protocol) ? chunk : Buffer.from(chunk);
+    this.#guard(() => this.#protocol.parse(bytes, 0, bytes.length));
     if (this.#bytesSinceKeys >= this.#rekeyLimits.bytes) this.rekey();
-    if (this.#socket.writableLength >= SOCKET_STOP_READING) this.#socket.pause();
+    if (this.unsentBytes >= SOCKET_STOP_READING) this.#socket.pause();
   }
 
   #drained(): void {
@@ -218,9 +229,10 @@ export class Transport {
     }
   }
 
-  /** Messages after the first key exchange. */
-  #payload(payload: Buffer): PayloadResult {
-    const type = payload[0];
+  /** Messages after the first key exchange. `lent` is overwritten after the call: only channel data are used up within it. */
+  #payload(lent: Buffer): PayloadResult {
+    const type = lent[0];
+    const payload = type === Message.CHANNEL_DATA ? lent : Buffer.from(lent);
     if (type === undefined) throw new ProtocolError("empty packet");
     if (type === Message.KEXINIT) return this.#kexInit(payload, (shown) => handleKexInit(this.#protocol, shown));
     if (type >= Message.USERAUTH_REQUEST || type === Message.SERVICE_REQUEST) this.#upper(type, payload);
@@ -303,6 +315,7 @@ export class Transport {
     if (this.#state === "closed") return;
     this.#state = "closed";
     clearTimeout(this.#rekeyTimer);
+    this.#writer.flush();
     this.#socket.removeAllListeners("data");
     this.#socket.resume(); // discards what still comes, so that our last message can be read
     this.#socket.destroySoon();

@@ -91,7 +91,10 @@ export interface FileHandle {
    * end. The chunks stay unchanged and belong to the caller.
    */
   read(offset: number, length: number): Promise<readonly Uint8Array[]>;
-  /** Writes the chunks at `offset`. Resolves when they are accepted: this is the back-pressure. Chunks must not change afterwards. */
+  /**
+   * Writes the chunks at `offset`. Resolves when they are accepted: this is the back-pressure. Once it has resolved the
+   * caller may use the chunks' memory for something else; until then, and after a rejection, they must not change.
+   */
   write(offset: number, chunks: readonly Uint8Array[]): Promise<void>;
   /**
    * Writes `length` bytes (0: up to the end) that `source`, a read handle of the same file system, has at

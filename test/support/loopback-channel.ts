@@ -152,7 +152,7 @@ export class LoopbackEnd implements ByteChannel {
       this.#window -= slice.length;
       this.#pending -= slice.length;
       peer.unconsumed += slice.length;
-      receiver.data(slice);
+      deliver(receiver, slice);
     }
     this.#queue.splice(0, index);
     this.#settleDrains();
@@ -163,6 +163,13 @@ export class LoopbackEnd implements ByteChannel {
     this.#close();
     peer.#close();
   }
+}
+
+/** Bytes that are lent are overwritten after the call, as the real channel does. */
+function deliver(receiver: ByteReceiver, bytes: Uint8Array): void {
+  const lent = receiver.borrows === true ? Buffer.from(bytes) : undefined;
+  receiver.data(lent ?? bytes);
+  lent?.fill(0xdb);
 }
 
 /** The two ends of a new channel: the client's and the server's. */

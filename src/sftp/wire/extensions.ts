@@ -66,7 +66,7 @@ export function readExtension(reader: WireReader): ExtensionRequest {
       return { name, path: reader.text(MAX_PATH_BYTES) };
     case "fstatvfs@openssh.com":
     case "fsync@openssh.com":
-      return { name, handle: reader.string(MAX_HANDLE_BYTES) };
+      return { name, handle: readHandle(reader) };
     case "lsetstat@openssh.com":
       return { name, path: reader.text(MAX_PATH_BYTES), attributes: readAttributes(reader) };
     case "limits@openssh.com":
@@ -79,7 +79,7 @@ export function readExtension(reader: WireReader): ExtensionRequest {
       return readCopyData(reader);
     case "check-file":
     case "check-file-handle":
-      return readCheckFile(reader, { handle: reader.string(MAX_HANDLE_BYTES) });
+      return readCheckFile(reader, { handle: readHandle(reader) });
     case "check-file-name":
       return readCheckFile(reader, { path: reader.text(MAX_PATH_BYTES) });
     default:
@@ -87,11 +87,16 @@ export function readExtension(reader: WireReader): ExtensionRequest {
   }
 }
 
+/** A copy: the packet is lent. */
+function readHandle(reader: WireReader): Uint8Array {
+  return Buffer.from(reader.string(MAX_HANDLE_BYTES));
+}
+
 function readCopyData(reader: WireReader): ExtensionRequest {
-  const source = reader.string(MAX_HANDLE_BYTES);
+  const source = readHandle(reader);
   const sourceOffset = reader.uint64();
   const length = reader.uint64();
-  const handle = reader.string(MAX_HANDLE_BYTES);
+  const handle = readHandle(reader);
   const offset = reader.uint64();
   if (!Number.isSafeInteger(sourceOffset + length) || !Number.isSafeInteger(offset + length)) {
     throw new ProtocolError("copy-data ends out of range");

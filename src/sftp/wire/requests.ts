@@ -9,7 +9,10 @@ import { MAX_HANDLE_BYTES, MAX_PATH_BYTES, PacketType } from "./constants.ts";
 import { type ExtensionRequest, readExtension } from "./extensions.ts";
 import { WireReader } from "./reader.ts";
 
-/** A whole packet without its length field: `bytes` in all, in one or more slices of what was received. */
+/**
+ * A whole packet without its length field: `bytes` in all, in one or more slices. Those of a WRITE may lie in a slab and
+ * stay until it is released; those of any other request are lent, and nothing decoded from them keeps a view.
+ */
 export interface Packet {
   readonly bytes: number;
   readonly chunks: readonly Uint8Array[];
@@ -19,7 +22,7 @@ interface OnPath {
   readonly path: string;
 }
 interface OnHandle {
-  /** As received; what it stands for is the handle table's business. A view of the packet. */
+  /** As received; what it stands for is the handle table's business. */
   readonly handle: Uint8Array;
 }
 
@@ -176,5 +179,5 @@ function readPath(reader: WireReader): string {
 }
 
 function readHandle(reader: WireReader): Uint8Array {
-  return reader.string(MAX_HANDLE_BYTES);
+  return Buffer.from(reader.string(MAX_HANDLE_BYTES));
 }

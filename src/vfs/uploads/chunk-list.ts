@@ -1,49 +1,27 @@
 /**
- * Received bytes of one part. The first stretch is kept as the chunks it came in (small ones packed together, because a
- * slice of a few bytes would keep a whole network buffer alive); what follows is copied into slabs that are used again
- * and again. The copy costs less than it saves: network buffers die young, and stores get few large chunks.
+ * Received bytes of one part, always copies: whoever writes uses the memory again. Little goes into buffers that grow,
+ * more into slabs that are used again and again. Stores get few large chunks.
  */
+import { releaseSlab, type SlabPool } from "../../slab-pool.ts";
 
-/** Chunks below this are never kept themselves. */
-const smallChunk = 8 * 1024;
 const firstPack = 4 * 1024;
+/** What a list holds before it takes slabs; also the largest buffer before that. */
 const largestPack = 64 * 1024;
 
 /** Bytes of a slab. */
 export const slabLength = 128 * 1024;
-
-/** What a list keeps as it came before it begins to copy. */
-const keptLength = 256 * 1024;
-
-/** Bytes of slabs that wait for their next use at most; more are left to the garbage collector. */
-const maxSpare = 48 * 1024 * 1024;
-
-/** Slabs of the process. */
-export class SlabPool {
-  readonly #spare: Uint8Array[] = [];
-
-  /** A slab with anything in it. */
-  take(): Uint8Array {
-    return this.#spare.pop() ?? Buffer.allocUnsafeSlow(slabLength);
-  }
-
-  /** Gives slabs back that nobody reads any more. */
-  give(slabs: readonly Uint8Array[]): void {
-    for (const slab of slabs) if (this.#spare.length * slabLength < maxSpare) this.#spare.push(slab);
-  }
-}
 
 /** An append-only list of chunks. */
 export class ChunkList {
   readonly #pool: SlabPool;
   #chunks: Uint8Array[] = [];
   #length = 0;
-  /** Where small chunks and copies go; the view of what is in it since `#start` is the last chunk. */
-  #slab: Uint8Array | undefined;
-  #start = 0;
+  /** Where the next bytes go; what is in it is the last chunk. */
+  #room: Uint8Array | undefined;
   #used = 0;
-  #pooled: Uint8Array[] = [];
+  #slabs: Uint8Array[] = [];
 
+  /** `pool` has slabs of `slabLength`. */
   constructor(pool: SlabPool) {
     this.#pool = pool;
   }
@@ -58,18 +36,17 @@ export class ChunkList {
     return this.#chunks;
   }
 
-  /** Adds bytes at the end. */
+  /** Adds a copy of `chunk` at the end. */
   push(chunk: Uint8Array): void {
-    if (chunk.length === 0) return;
-    const copies = this.#length >= keptLength;
-    this.#length += chunk.length;
-    if (copies) {
-      this.#copy(chunk);
-    } else if (chunk.length < smallChunk) {
-      this.#pack(chunk);
-    } else {
-      this.#chunks.push(chunk);
-      this.#start = this.#used;
+    for (let start = 0; start < chunk.length; ) {
+      const room = this.#roomFor(chunk.length - start);
+      const end = Math.min(chunk.length, start + room.length - this.#used);
+      room.set(start === 0 && end === chunk.length ? chunk : chunk.subarray(start, end), this.#used);
+      if (this.#used > 0) this.#chunks.pop();
+      this.#used += end - start;
+      this.#chunks.push(room.subarray(0, this.#used));
+      this.#length += end - start;
+      start = end;
     }
   }
 
@@ -78,57 +55,37 @@ export class ChunkList {
     if (length >= this.#length) return;
     this.#chunks = sliceChunks(this.#chunks, 0, length);
     this.#length = length;
-    this.#slab = undefined;
+    this.#room = undefined;
   }
 
   /** Empties the list. */
   clear(): void {
     this.#chunks = [];
     this.#length = 0;
-    this.#slab = undefined;
-    this.#pooled = [];
+    this.#room = undefined;
+    this.#slabs = [];
   }
 
   /** Empties the list and gives its slabs to others: nobody reads the chunks any more. */
   recycle(): void {
-    this.#pool.give(this.#pooled);
+    for (const slab of this.#slabs) releaseSlab(slab);
     this.clear();
   }
 
-  #pack(chunk: Uint8Array): void {
-    if (!this.#slab || this.#slab.length - this.#used < chunk.length) {
-      const size = Math.max(chunk.length, Math.min(largestPack, (this.#slab?.length ?? firstPack / 2) * 2));
-      this.#begin(Buffer.allocUnsafeSlow(size));
-    }
-    this.#fill(chunk);
-  }
-
-  #copy(chunk: Uint8Array): void {
-    for (let rest = chunk; rest.length > 0; ) {
-      if (!this.#slab || this.#slab.length !== slabLength || this.#used === slabLength) {
-        const slab = this.#pool.take();
-        this.#pooled.push(slab);
-        this.#begin(slab);
-      }
-      const piece = rest.subarray(0, slabLength - this.#used);
-      this.#fill(piece);
-      rest = rest.subarray(piece.length);
-    }
-  }
-
-  #begin(slab: Uint8Array): void {
-    this.#slab = slab;
-    this.#start = 0;
+  /** A buffer that is not full, for some of `bytes` to come. */
+  #roomFor(bytes: number): Uint8Array {
+    const current = this.#room;
+    if (current && this.#used < current.length) return current;
     this.#used = 0;
-  }
-
-  /** Puts bytes into the slab, which has room for them. */
-  #fill(bytes: Uint8Array): void {
-    if (!this.#slab) return;
-    if (this.#used > this.#start) this.#chunks.pop();
-    this.#slab.set(bytes, this.#used);
-    this.#used += bytes.length;
-    this.#chunks.push(this.#slab.subarray(this.#start, this.#used));
+    if (this.#length + bytes > largestPack) {
+      const slab = this.#pool.take();
+      this.#slabs.push(slab);
+      this.#room = slab;
+      return slab;
+    }
+    const room = Buffer.allocUnsafeSlow(Math.max(bytes, Math.min(largestPack, Math.max(firstPack, this.#length))));
+    this.#room = room;
+    return room;
   }
 }
 

@@ -3,6 +3,7 @@
  * the state directory and the rest in memory. The same file is what a dropped upload leaves as its tail, and what a
  * resumed one begins with. Accounts for every byte it holds. Knows nothing of part numbers and stores.
  */
+import { releaseSlab } from "../../slab-pool.ts";
 import type { TailFile, TailStore } from "../../state/tail-store.ts";
 import { ChunkList, slabLength, sliceChunks } from "./chunk-list.ts";
 import type { Clock } from "./clock.ts";
@@ -204,7 +205,7 @@ export async function loadFile<Result>(
       const chunks = sliceChunks(slabs, 0, length);
       await file.readInto(position, chunks);
       const result = await use(chunks);
-      memory.slabs.give(slabs);
+      for (const slab of slabs) releaseSlab(slab);
       return result;
     } finally {
       memory.release(length);

@@ -43,7 +43,7 @@ export class ReorderBuffer {
     return last ? last.offset + last.length : 0;
   }
 
-  /** Keeps a write that begins after `expected`; false: it is too far ahead, overlaps another, or there is no room. */
+  /** Keeps a copy of a write that begins after `expected`; false: it is too far ahead, overlaps another, or there is no room. */
   accept(write: EarlyWrite, expected: number): boolean {
     if (write.offset + write.length - expected > reorderWindow || this.#waiting.length >= maxWaiting) return false;
     let index = this.#waiting.length;
@@ -53,7 +53,7 @@ export class ReorderBuffer {
     if (before && before.offset + before.length > write.offset) return false;
     if (after && write.offset + write.length > after.offset) return false;
     if (!this.#memory.tryTake(write.length)) return false;
-    this.#waiting.splice(index, 0, write);
+    this.#waiting.splice(index, 0, { ...write, chunks: [Buffer.concat(write.chunks)] });
     return true;
   }
 

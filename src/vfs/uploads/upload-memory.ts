@@ -6,7 +6,8 @@
  */
 import { ByteBudget } from "../../byte-budget.ts";
 import type { StoreLimits } from "../../objectstore/objectstore.ts";
-import { SlabPool } from "./chunk-list.ts";
+import { SlabPool } from "../../slab-pool.ts";
+import { slabLength } from "./chunk-list.ts";
 import type { Clock } from "./clock.ts";
 
 const MIB = 1024 * 1024;
@@ -26,7 +27,7 @@ const maxGrownPart = 128 * MIB;
 /** See the head of this file. One instance serves the whole process: `of`. */
 export class UploadMemory {
   /** Where uploads keep what they copy. */
-  readonly slabs = new SlabPool();
+  readonly slabs = new SlabPool(slabLength, 48 * MIB);
   static readonly #byBudget = new WeakMap<ByteBudget, UploadMemory>();
   readonly #budget: ByteBudget;
   readonly #share: ByteBudget;

@@ -1,9 +1,9 @@
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { ProtocolError } from "../../../src/errors.ts";
-import { PacketStream } from "../../../src/sftp/packet-stream.ts";
+import { PacketStream, releaseData } from "../../../src/sftp/packet-stream.ts";
 import { readAttributes, writeAttributes } from "../../../src/sftp/wire/attributes.ts";
-import { MAX_PACKET_BYTES } from "../../../src/sftp/wire/constants.ts";
+import { MAX_PACKET_BYTES, PacketType } from "../../../src/sftp/wire/constants.ts";
 import { WireReader } from "../../../src/sftp/wire/reader.ts";
 import { writeAttrs, writeDataHeader, writeHandle, writePath, writeStatus, writeVersion } from "../../../src/sftp/wire/replies.ts";
 import { decodeInit, decodeRequest, type Packet, type Request, requestId } from "../../../src/sftp/wire/requests.ts";
@@ -269,11 +269,13 @@ describe("the packet stream", () => {
           const got: string[] = [];
           for (let at = 0, turn = 0; at < bytes.length; turn++) {
             const size = sizes[turn % sizes.length] ?? 1;
-            stream.push(Uint8Array.from(bytes.subarray(at, at + size)));
+            const lent = Uint8Array.from(bytes.subarray(at, at + size));
+            stream.push(lent);
             at += size;
             // Not always at once: chunks must pile up, too.
-            if (turn % 3 === 0) continue;
-            for (let next = stream.next(); next; next = stream.next()) got.push(hex(Buffer.concat(next.chunks)));
+            if (turn % 3 !== 0) for (let next = stream.next(); next; next = stream.next()) got.push(hex(Buffer.concat(next.chunks)));
+            stream.settle();
+            lent.fill(0xdb);
           }
           for (let next = stream.next(); next; next = stream.next()) got.push(hex(Buffer.concat(next.chunks)));
           expect(got).toEqual(bodies.map(hex));
@@ -284,14 +286,40 @@ describe("the packet stream", () => {
     );
   });
 
-  it("hands large bodies on as the slices they came in", () => {
+  it("puts a large WRITE together in memory of its own, which others get once it is released", () => {
     const stream = new PacketStream();
-    const chunks = Array.from({ length: 8 }, () => new Uint8Array(32768));
-    stream.push(u32(8 * 32768));
-    for (const chunk of chunks) stream.push(chunk);
-    const got = stream.next()?.chunks ?? [];
-    expect(got).toHaveLength(8);
-    expect(got.every((chunk, i) => chunk === chunks[i])).toBe(true);
+    const writeOf = (fill: number): Uint8Array | undefined => {
+      stream.push(u32(8 * 32768));
+      for (let i = 0; i < 8; i++) {
+        const lent = Buffer.alloc(32768, fill);
+        lent[0] = i === 0 ? PacketType.WRITE : fill;
+        stream.push(lent);
+        if (i < 7) expect(stream.next()).toBeUndefined();
+        else break;
+      }
+      const packet = stream.next();
+      expect(packet?.chunks).toHaveLength(1);
+      return packet?.chunks[0];
+    };
+    const first = writeOf(1);
+    const second = writeOf(2);
+    expect(first?.subarray(1).every((byte) => byte === 1)).toBe(true);
+    expect(second?.buffer).not.toBe(first?.buffer);
+    releaseData(first ? [first] : []);
+    expect(writeOf(3)?.buffer).toBe(first?.buffer);
+    expect(second?.subarray(1).every((byte) => byte === 2)).toBe(true);
+  });
+
+  it("holds little for a large WRITE of which little has come", () => {
+    const before = process.memoryUsage().arrayBuffers;
+    const streams = Array.from({ length: 200 }, () => new PacketStream());
+    for (const stream of streams) {
+      stream.push(u32(255 * 1024));
+      stream.push(Buffer.from([PacketType.WRITE]));
+      for (let i = 0; i < 4; i++) stream.push(Buffer.alloc(1024));
+      expect(stream.next()).toBeUndefined();
+    }
+    expect(process.memoryUsage().arrayBuffers - before).toBeLessThan(16 * 1024 * 1024);
   });
 
   it("refuses a length of 0 and above the maximum as soon as it is there", () => {

@@ -2,7 +2,8 @@ import fc from "fast-check";
 import { describe, expect, it } from "vitest";
 import { ByteBudget } from "../../../../src/byte-budget.ts";
 import { createMemoryStore } from "../../../../src/objectstore/memory-store.ts";
-import { ChunkList, SlabPool } from "../../../../src/vfs/uploads/chunk-list.ts";
+import { SlabPool } from "../../../../src/slab-pool.ts";
+import { ChunkList, slabLength } from "../../../../src/vfs/uploads/chunk-list.ts";
 import { Extents } from "../../../../src/vfs/uploads/extents.ts";
 import { ReorderBuffer, reorderWindow } from "../../../../src/vfs/uploads/reorder-buffer.ts";
 import { TemporaryNames } from "../../../../src/vfs/uploads/temporary-names.ts";
@@ -12,7 +13,7 @@ import { KIB, MIB, pattern, same } from "./upload-fixture.ts";
 
 describe("a list of chunks", () => {
   it("holds what was pushed, whatever the sizes, also in slabs that others have used", () => {
-    const pool = new SlabPool();
+    const pool = new SlabPool(slabLength, 8 * slabLength);
     const sizes = fc.array(fc.oneof(fc.integer({ min: 0, max: 300 }), fc.integer({ min: 0, max: 200 * KIB })), { maxLength: 12 });
     fc.assert(
       fc.property(sizes, fc.double({ min: 0, max: 1, noNaN: true }), (lengths, cut) => {
@@ -34,7 +35,7 @@ describe("a list of chunks", () => {
   });
 
   it("does not keep the large buffer that a tiny slice is part of", () => {
-    const list = new ChunkList(new SlabPool());
+    const list = new ChunkList(new SlabPool(slabLength, 8 * slabLength));
     const large = Buffer.alloc(64 * KIB);
     for (let index = 0; index < 100; index += 1) list.push(large.subarray(index, index + 1));
     expect(list.chunks.some((chunk) => chunk.buffer === large.buffer)).toBe(false);
