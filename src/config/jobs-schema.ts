@@ -12,8 +12,10 @@ const trueOrFalse = z.boolean({ error: "write true or false" });
 
 const compression = z
   .string()
-  .regex(/^(auto|store|xz:[0-9])$/, { error: "write auto, store, or xz:0 to xz:9" })
-  .describe("auto compresses what shrinks and stores the rest; store never compresses; xz:0 to xz:9 always does.");
+  .regex(/^(auto|store|xz:[0-9]|tar|zst|zst:(?:[1-9]|1[0-9]))$/, { error: "write auto, store, xz:0 to xz:9, zst:1 to zst:19, or tar" })
+  .describe(
+    "auto compresses what shrinks and stores the rest; store never compresses; xz:0 to xz:9 always does. zst:1 to zst:19 makes .tar.zst, tar makes .tar.",
+  );
 
 const archiveShape = {
   compression: compression.optional(),

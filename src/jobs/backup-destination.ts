@@ -12,6 +12,7 @@ import type { ObjectProperties, ObjectStore } from "../objectstore/objectstore.t
 import { openStorage } from "../objectstore/open-store.ts";
 import type { StoreLog } from "../objectstore/s3/s3-options.ts";
 import { uploadStream } from "../objectstore/s3/s3-stream-upload.ts";
+import { CONTAINERS } from "./archive/containers.ts";
 import { ObjectWriter } from "./object-writer.ts";
 
 const MIB = 1024 * 1024;
@@ -110,6 +111,10 @@ async function linkPlainName(
 ): Promise<void> {
   await replace(folder, plain, (staged) => symlink(from, staged));
   await replace(folder, `${plain}.sha256`, (staged) => writeFile(staged, `${sha256}  ${plain}\n`));
+  const stem = CONTAINERS.map(({ extension }) => extension).find((extension) => plain.endsWith(extension)) ?? "";
+  const others = CONTAINERS.filter(({ extension }) => extension !== stem).map(({ extension }) => plain.slice(0, -stem.length) + extension);
+  // Of another compression, from before it was changed.
+  for (const other of others) for (const name of [other, `${other}.sha256`]) await rm(join(folder, name), { force: true });
 }
 
 /** Rejects if the disk has no room for `bytes`; buckets have. */

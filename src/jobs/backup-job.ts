@@ -10,10 +10,9 @@ import { StoreError } from "../errors.ts";
 import type { ObjectStore } from "../objectstore/objectstore.ts";
 import { listChanges, listSource, type SourceItem } from "./archive/archive-source.ts";
 import { volumeStream } from "./archive/archive-stream.ts";
-import { parseBlockMode } from "./archive/block-compressor.ts";
+import { containerOf, missingProgram, pack } from "./archive/containers.ts";
 import { formatEntry, isArchived, type ManifestEntry, mergeManifests, readManifest } from "./archive/manifest.ts";
 import { Prefetch, type PrefetchLimits, PREFETCH_LIMITS } from "./archive/prefetch.ts";
-import { xzStream } from "./archive/xz-writer.ts";
 import {
   type ArchiveRecord,
   type Catalog,
@@ -30,8 +29,6 @@ import type { JobLog, JobOutcome, JobProgress } from "./job.ts";
 import { ObjectWriter } from "./object-writer.ts";
 import { type Lister, sortedOnDisk, UnorderedListing } from "./ordered-listing.ts";
 
-/** What the archive's type is to programs that ask. */
-const XZ_TYPE = "application/x-xz";
 /** Tar headers, padding and the container's own bytes: at most so much per file, and per byte of content. */
 const OVERHEAD_PER_FILE = 3 * 512;
 const OVERHEAD_SHARE = 0.001;
@@ -99,11 +96,10 @@ class BackupRun {
 
   async run(): Promise<JobOutcome> {
     const { destination, settings, signal } = this.#options;
-    if (settings.compression !== "store" && !this.#options.xz) {
-      if (settings.compression !== "auto")
-        throw new Error(`compression ${settings.compression} needs the xz program, which is not installed`);
+    const missing = await missingProgram(settings.compression, this.#options.xz);
+    if (missing !== undefined) throw new Error(missing);
+    if (settings.compression === "auto" && !this.#options.xz)
       this.#options.log.warn({ user: this.#options.user }, "the xz program is not installed: archives are stored uncompressed");
-    }
     const catalog = await readCatalog(destination.store, destination.prefix, signal);
     const plan = await this.#plan(catalog);
     if (plan.kind === "incremental" && plan.files === 0 && plan.deleted === 0) {
@@ -169,7 +165,8 @@ class BackupRun {
   /** The day; the second or the millisecond where there is an archive of that already. */
   #nameFor({ kind }: Plan, { archives }: Catalog): { readonly base: string; readonly suffix: string } {
     const exact = new Date(this.#startedMs).toISOString().replaceAll(/[-:.]/g, "");
-    const suffix = kind === "full" ? ".tar.xz" : ".incr.tar.xz";
+    const { extension } = containerOf(this.#options.settings.compression);
+    const suffix = kind === "full" ? extension : `.incr${extension}`;
     const taken = new Set(archives.map(({ name }) => name));
     const stamps = [exact.slice(0, 8), `${exact.slice(0, 15)}Z`, exact];
     const base = stamps.map((stamp) => `${this.#options.user}-assets-${stamp}`).find((name) => !taken.has(name + suffix));
@@ -227,11 +224,10 @@ class BackupRun {
 
   async #upload(name: string, tar: AsyncIterable<Uint8Array>, estimate: number): Promise<VolumeRecord> {
     const { destination, settings, xz, signal } = this.#options;
-    const mode = parseBlockMode(settings.compression);
-    if (!mode) throw new Error(`compression ${settings.compression} is not known`);
+    const { compression } = settings;
     const hash = createHash("sha256");
     let size = 0;
-    const compressed = xzStream(tar, { mode, xz, signal });
+    const compressed = pack(tar, { compression, xz, signal });
     async function* hashed(): AsyncGenerator<Uint8Array> {
       for await (const chunk of compressed) {
         hash.update(chunk);
@@ -239,7 +235,8 @@ class BackupRun {
         yield chunk;
       }
     }
-    const properties = { contentType: XZ_TYPE, metadata: { mtime: String(Math.floor(this.#startedMs / 1000)) } };
+    const { contentType } = containerOf(compression);
+    const properties = { contentType, metadata: { mtime: String(Math.floor(this.#startedMs / 1000)) } };
     await destination.upload(hashed(), { name, properties, estimate, signal });
     return { name, size, sha256: hash.digest("hex") };
   }
@@ -285,7 +282,8 @@ class BackupRun {
     const [only, ...more] = record.volumes;
     if (record.kind === "full" && only && more.length === 0) {
       try {
-        await destination.publishPlainName(only.name, `${user}-assets.tar.xz`, only.sha256);
+        const { extension } = containerOf(settings.compression);
+        await destination.publishPlainName(only.name, `${user}-assets${extension}`, only.sha256);
       } catch (error) {
         log.warn({ err: error, user }, "the archive is published, but not under its plain name in the folder");
       }

@@ -15,6 +15,7 @@ import { ReadHandle } from "../vfs/read-handle.ts";
 import { toFsError } from "../vfs/store-fault.ts";
 import { systemClock } from "../vfs/uploads/clock.ts";
 import { Volume } from "../vfs/volume.ts";
+import { CONTAINERS } from "./archive/containers.ts";
 import { type Catalog, latestFull, readCatalog } from "./backup-catalog.ts";
 import type { BackupDestination } from "./backup-destination.ts";
 import type { JobLog } from "./job.ts";
@@ -47,7 +48,8 @@ function filesOf(user: string, catalog: Catalog): Files {
     const isPlain = archive === latest && archive.volumes.length === 1;
     const files = isPlain ? home : backups;
     const mtime = Math.floor(archive.publishedMs / 1000);
-    const plain = `${user}-assets.tar.xz`;
+    const extension = CONTAINERS.find((container) => archive.name.endsWith(container.extension))?.extension ?? "";
+    const plain = `${user}-assets${extension}`;
     for (const { name, size, sha256 } of archive.volumes) {
       const shown = isPlain ? plain : name;
       const line = Buffer.from(`${sha256}  ${shown}\n`);
@@ -104,8 +106,9 @@ export class BackupFiles {
 
   /** What the user's home gets. */
   mounts(): readonly ReadOnlyMount[] {
-    const plain = `${this.#options.user}-assets.tar.xz`;
-    return [plain, `${plain}.sha256`, `${plain}.manifest.jsonl`].map((name) => this.#fileMount(name)).concat(this.#directoryMount());
+    const plain = CONTAINERS.map(({ extension }) => `${this.#options.user}-assets${extension}`);
+    const names = plain.flatMap((name) => [name, `${name}.sha256`, `${name}.manifest.jsonl`]);
+    return [...names.map((name) => this.#fileMount(name)), this.#directoryMount()];
   }
 
   /** True while a session reads this file of the user's folder. */

@@ -9,7 +9,7 @@ import { DELETED_NAME } from "./archive/archive-source.ts";
 import { parseDeletedLine } from "./archive/archive-stream.ts";
 import { type ManifestEntry, mergeManifests } from "./archive/manifest.ts";
 import { readTar, type ReadMember } from "./archive/tar-reader.ts";
-import { readXz } from "./archive/xz-reader.ts";
+import { unpack } from "./archive/containers.ts";
 import { type ArchiveRecord, openArchiveFile, type VolumeRecord } from "./backup-catalog.ts";
 import type { BackupDestination } from "./backup-destination.ts";
 import { openManifest } from "./backup-job.ts";
@@ -102,7 +102,7 @@ class Restore {
     const { destination, signal } = this.#options;
     const found = await openArchiveFile(destination, volume, signal);
     try {
-      for await (const member of readTar(readXz(this.#counted(found.body, volume)))) await this.#member(member);
+      for await (const member of readTar(unpack(volume.name, this.#counted(found.body, volume), signal))) await this.#member(member);
     } finally {
       found.destroy();
     }

@@ -6,7 +6,7 @@ import { createHash } from "node:crypto";
 import { DELETED_NAME } from "./archive/archive-source.ts";
 import { isArchived, type ManifestEntry } from "./archive/manifest.ts";
 import { readTar, type ReadMember } from "./archive/tar-reader.ts";
-import { readXz } from "./archive/xz-reader.ts";
+import { unpack } from "./archive/containers.ts";
 import { type ArchiveRecord, openArchiveFile, type VolumeRecord } from "./backup-catalog.ts";
 import type { BackupDestination } from "./backup-destination.ts";
 import { openManifest } from "./backup-job.ts";
@@ -64,7 +64,7 @@ class Verification {
     const found = await openArchiveFile(this.#options.destination, volume, this.#options.signal);
     const hash = createHash("sha256");
     try {
-      for await (const member of readTar(readXz(this.#counted(found.body, hash)))) {
+      for await (const member of readTar(unpack(volume.name, this.#counted(found.body, hash), this.#options.signal))) {
         if (member.type === "file") await this.#member(member);
       }
     } finally {

@@ -19,6 +19,8 @@ export interface ObjectInfo {
   /** User metadata (`x-amz-meta-…` without that prefix), keys in lower case. */
   readonly metadata: Readonly<Record<string, string>>;
   readonly storageClass?: string;
+  /** The store's own name for this version, where the bucket keeps versions. */
+  readonly versionId?: string;
   /** Present if there are any. */
   readonly headers?: ContentHeaders;
   /** Tags of the object, where the store says so and there are any. */

@@ -191,7 +191,8 @@ class VolumeWriter {
   #entry({ path }: SourceFile, info: ObjectInfo, rest: Pick<ManifestEntry, "offset" | "status" | "sha256">): ManifestEntry {
     const { volume } = this.#options;
     const place = volume === undefined ? {} : { volume };
-    return { path, size: info.size, etag: info.etag, mtime: mtimeOf(info), ...rest, ...place };
+    const version = info.versionId === undefined ? {} : { versionId: info.versionId };
+    return { path, size: info.size, etag: info.etag, ...version, mtime: mtimeOf(info), ...rest, ...place };
   }
 
   /** An older version of it may be in the archive before this one. */

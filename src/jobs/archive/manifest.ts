@@ -21,6 +21,8 @@ export interface ManifestEntry {
   readonly size?: number;
   /** The version that was archived. */
   readonly etag?: string;
+  /** The same, where the bucket keeps versions. */
+  readonly versionId?: string;
   readonly mtime?: number;
   /** In lower-case hex. */
   readonly sha256?: string;

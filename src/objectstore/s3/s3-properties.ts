@@ -105,6 +105,7 @@ export function objectInfo(key: string, output: HeadObjectCommandOutput | GetObj
     ...(output.ContentType === undefined ? {} : { contentType: output.ContentType }),
     metadata,
     ...(output.StorageClass === undefined ? {} : { storageClass: output.StorageClass }),
+    ...(output.VersionId === undefined || output.VersionId === "null" ? {} : { versionId: output.VersionId }),
     ...(headers && { headers }),
     ...(tagCount > 0 && { tagCount }),
   };

@@ -56,7 +56,7 @@ it.each([
   [["backups: { to: file:///srv }"], '1:12: to: overlaps the storage of user "alice"'],
   [["backups: { to: s3://archives, region: us }"], '1:31: region "us" is not defined'],
   [["backups: { to: file:///srv/x, s3: { awsRegion: us-east-1 } }"], "s3: a file:// storage has none, remove it"],
-  [["backups: { to: file:///srv/x, compression: gzip }"], "compression: write auto, store, or xz:0 to xz:9"],
+  [["backups: { to: file:///srv/x, compression: gzip }"], "compression: write auto, store, xz:0 to xz:9, zst:1 to zst:19, or tar"],
   [['jobs: { a: { kind: sweep, schedule: "0 25 * * *" } }'], "1:37: schedule: Invalid value for hour: 25"],
   [['jobs: { a: { kind: sweep, schedule: "0 0 30 2 *" } }'], "schedule: this schedule never comes"],
   [["jobs: { a: { kind: sweep, timezone: Mars/Base } }"], "timezone: is no time zone"],

@@ -357,3 +357,15 @@ describe("verifying", () => {
     }
   });
 });
+
+it("the manifest names the version of a bucket that keeps versions", async () => {
+  const fixture = new BackupFixture();
+  await fixture.put("originals/a", "a");
+  await fixture.put("originals/b", "b");
+  fixture.onGet("originals/a", async (get) => {
+    const opened = await get();
+    return { info: { ...opened.info, versionId: "3sL4kqtJlcpXroDTDmJ" }, body: opened.body, destroy: () => opened.destroy() };
+  });
+  await fixture.run();
+  expect((await fixture.manifest()).map(({ versionId }) => versionId)).toEqual(["3sL4kqtJlcpXroDTDmJ", undefined]);
+});
