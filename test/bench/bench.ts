@@ -119,6 +119,14 @@ const dir = workFolder();
 const backend = await startS3Backend(dir);
 const programs = findPrograms();
 const peers: Peer[] = [];
+
+async function cleanUp(): Promise<void> {
+  for (const peer of peers) await peer.stop();
+  await backend.stop();
+  rmSync(dir, { recursive: true, force: true });
+}
+
+for (const signal of ["SIGINT", "SIGTERM"] as const) process.once(signal, () => void cleanUp().finally(() => process.exit(1)));
 try {
   for (const name of values.peers.split(",")) {
     const peer = await makePeer(name, dir, backend, programs);
@@ -142,7 +150,5 @@ try {
   if (values.json)
     writeFileSync(values.json, `${JSON.stringify({ head, columns, samples, ratios: ratios(samples, columns) }, undefined, 1)}\n`);
 } finally {
-  for (const peer of peers) await peer.stop();
-  await backend.stop();
-  rmSync(dir, { recursive: true, force: true });
+  await cleanUp();
 }

@@ -7,6 +7,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { StoreError } from "../../errors.ts";
 import type { StoreErrorCode } from "../../errors.ts";
 import { checkNotAborted } from "../request-checks.ts";
+import { DEFAULT_RETRY_POLICY, retryWaitMs } from "./retry-policy.ts";
 import { acquireConnection } from "./s3-client.ts";
 import type { S3Connection } from "./s3-client.ts";
 import { classifyFault, translateFault } from "./s3-errors.ts";
@@ -14,15 +15,6 @@ import type { S3Fault } from "./s3-errors.ts";
 import type { Lane, S3Call } from "./s3-http.ts";
 import { SILENT_LOG } from "./s3-options.ts";
 import type { RetryPolicy, S3StoreOptions, StoreLog } from "./s3-options.ts";
-
-const DEFAULT_POLICY: RetryPolicy = {
-  maxAttempts: 6,
-  maxThrottledAttempts: 9,
-  totalMs: 40_000,
-  baseMs: 100,
-  throttledBaseMs: 500,
-  capMs: 8_000,
-};
 
 /** Bytes damaged on the way are sent again only this often: a defect that stays must show. */
 const MAX_CORRUPTED_ATTEMPTS = 3;
@@ -69,7 +61,7 @@ export class S3Requests {
   constructor(options: S3StoreOptions) {
     this.bucket = options.bucket;
     this.#options = options;
-    this.#policy = { ...DEFAULT_POLICY, ...options.retry };
+    this.#policy = { ...DEFAULT_RETRY_POLICY, ...options.retry };
     this.#log = options.log ?? SILENT_LOG;
   }
 
@@ -165,14 +157,13 @@ export class S3Requests {
     return true;
   }
 
-  /** Full jitter: anything between nothing and a limit that doubles each time. */
   #backOff(fault: S3Fault, { attempts, startedMs }: Progress): number | undefined {
-    const { maxAttempts, maxThrottledAttempts, totalMs, baseMs, throttledBaseMs, capMs } = this.#policy;
-    const throttled = fault.retry === "throttled";
-    const limit = fault.code === "checksum-mismatch" ? Math.min(MAX_CORRUPTED_ATTEMPTS, maxAttempts) : maxAttempts;
-    if (attempts >= (throttled ? maxThrottledAttempts : limit)) return undefined;
-    const waitMs = Math.random() * Math.min(capMs, (throttled ? throttledBaseMs : baseMs) * 2 ** (attempts - 1));
-    return performance.now() - startedMs + waitMs > totalMs ? undefined : waitMs;
+    const maxAttempts = Math.min(
+      this.#policy.maxAttempts,
+      fault.code === "checksum-mismatch" ? MAX_CORRUPTED_ATTEMPTS : Number.POSITIVE_INFINITY,
+    );
+    const elapsedMs = performance.now() - startedMs;
+    return retryWaitMs(this.#policy, { attempts, elapsedMs, isThrottled: fault.retry === "throttled", maxAttempts }, Math.random());
   }
 }
 
