@@ -3,6 +3,7 @@
  * order. The only place that sees both the network and the stores.
  */
 import type { AddressInfo } from "node:net";
+import path from "node:path";
 import { AdminServer } from "./admin/admin-server.ts";
 import { Metrics } from "./admin/metrics.ts";
 import type { AuthUser } from "./auth/authenticator.ts";
@@ -138,7 +139,7 @@ export class Gateway {
     const files = await UserFiles.open({ config, budget, metrics, log: this.#log });
     const sessions = new GatewaySessions({
       budget,
-      commands: createCommands(budget),
+      commands: createCommands(budget, path.join(config.server.state, "rsync-notes")),
       log: this.#log,
       files: (session) => this.#filesOf(files, session),
       rates: (user) => this.#rates.get(user),

@@ -4,6 +4,7 @@
  */
 import { FsError } from "../errors.ts";
 import type { AlternateBases } from "./alternate-bases.ts";
+import { continuationHeader, findContinuation, mayContinue } from "./continuation.ts";
 import { BlockSums } from "./block-sums.ts";
 import { makeWay } from "./deletion.ts";
 import type { Existing } from "./destination-index.ts";
@@ -11,7 +12,7 @@ import { isMissing } from "./error-text.ts";
 import { type Item, ItemFlag } from "./item.ts";
 import { isUnchanged, timesDiffer } from "./quick-check.ts";
 import type { Run } from "./run.ts";
-import { NO_SUMS, type SumHeader, sumHeaderFor } from "./sums.ts";
+import { basisLength, NO_SUMS, type SumHeader, sumHeaderFor } from "./sums.ts";
 import type { Basis, Upload } from "./upload.ts";
 
 const MODE_BITS = 0o7777;
@@ -90,7 +91,7 @@ export class FilePlanner {
     const { options } = this.#run;
     if (!existing) {
       if (options.existing) return this.#skipped(position, "does not exist at the destination");
-      return this.#alternates ? this.#withAlternates(position, path, this.#alternates) : this.#wholeFile(ItemFlag.isNew);
+      return this.#alternates ? this.#withAlternates(position, path, this.#alternates) : this.#fresh(position, ItemFlag.isNew, path);
     }
     if (existing.type !== "file") return this.#inTheWay(position, path);
     if (options.ignoreExisting) return this.#skipped(position, "exists");
@@ -188,10 +189,30 @@ export class FilePlanner {
     const { size } = existing;
     if (options.dryRun || size === 0) return this.#wholeFile(flags);
     if (options.append === "append") return this.#continued(flags, path, size);
-    if (options.append === "verify")
-      return this.#readable(path).then((ok) => (ok ? this.#continued(flags, path, size) : this.#wholeFile(flags)));
-    if (!this.#blockSums.worthwhile(size, this.#upload.list.size(position))) return this.#wholeFile(flags);
-    return this.#delta(flags, path);
+    return this.#interrupted(position, flags, path).then((plan) => {
+      if (plan) return plan;
+      if (options.append === "verify")
+        return this.#readable(path).then((ok) => (ok ? this.#continued(flags, path, size) : this.#wholeFile(flags)));
+      if (!this.#blockSums.worthwhile(size, this.#upload.list.size(position))) return this.#wholeFile(flags);
+      return this.#delta(flags, path);
+    });
+  }
+
+  /** Nothing is there: all of the file, or the rest of an upload that was interrupted. */
+  #fresh(position: number, flags: number, path: string): Plan | Promise<Plan> {
+    if (!mayContinue(this.#run, this.#upload.list.size(position))) return this.#wholeFile(flags);
+    return this.#interrupted(position, flags, path).then((plan) => plan ?? this.#wholeFile(flags));
+  }
+
+  async #interrupted(position: number, flags: number, path: string): Promise<Plan | undefined> {
+    const continuation = await findContinuation(this.#run, path, this.#upload.list.size(position));
+    if (!continuation) return undefined;
+    const sums = continuationHeader(continuation);
+    const item = { flags: flags | ItemFlag.transfer };
+    if (this.#run.options.append === "verify")
+      return { kind: "transfer", item, sums, basis: { path, appendTo: basisLength(sums), continuation } };
+    const blockSums = await continuation.notes.sums(sums.count, sums.strongLength);
+    return { kind: "transfer", item, sums, blockSums, basis: { path, appendTo: undefined, continuation } };
   }
 
   #continued(flags: number, path: string, size: number): Plan {

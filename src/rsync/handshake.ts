@@ -48,7 +48,7 @@ export async function shakeHands(
   reader: MultiplexReader,
   writer: MultiplexWriter,
   options: ServerOptions,
-  randomSeed: () => number,
+  defaultSeed: number,
 ): Promise<Handshake> {
   writer.out.i32(PROTOCOL);
   writer.flush();
@@ -60,7 +60,7 @@ export async function shakeHands(
   const protocol = Math.min(PROTOCOL, version);
   const compat = protocol >= 30 ? compatFlags(options) : 0;
   if (protocol >= 30) writer.out.u8(compat);
-  const seed = options.checksumSeed || randomSeed();
+  const seed = options.checksumSeed || defaultSeed;
   writer.out.i32(seed);
   writer.startMultiplexing();
   reader.setDemultiplexing(clientMultiplexes(options, protocol));

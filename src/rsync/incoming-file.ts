@@ -18,6 +18,8 @@ export interface IncomingFileOptions {
   readonly expected: number;
   /** Continue the file at this length instead of replacing it. */
   readonly appendTo: number | undefined;
+  /** Go on with this very upload, cut to `length` bytes. */
+  readonly resume?: { readonly id: string; readonly length: number };
 }
 
 /** See the head of this file. Owes `publish` or `discard`. */
@@ -32,8 +34,8 @@ export class IncomingFile {
 
   constructor(options: IncomingFileOptions) {
     this.#options = options;
-    this.#offset = options.appendTo ?? 0;
-    if (options.appendTo === undefined && options.expected <= SMALL && this.#reserve(options.expected)) this.#small = [];
+    this.#offset = options.resume?.length ?? options.appendTo ?? 0;
+    if (this.#offset === 0 && options.expected <= SMALL && this.#reserve(options.expected)) this.#small = [];
   }
 
   #reserve(bytes: number): boolean {
@@ -46,6 +48,16 @@ export class IncomingFile {
   /** Where the next byte goes. */
   get offset(): number {
     return this.#offset;
+  }
+
+  /** True if the list told so few bytes that nothing of it is worth being kept. */
+  get isSmall(): boolean {
+    return this.#options.expected <= SMALL;
+  }
+
+  /** What an interrupted upload of it will be called, once its first bytes are on their way. */
+  get uploadId(): string | undefined {
+    return this.#handle?.uploadId;
   }
 
   /** Adds bytes at the end; resolves when they are accepted. Never rejects: see `failure`. */
@@ -88,8 +100,9 @@ export class IncomingFile {
   /** The handle; opening it writes what was collected. */
   async #opened(): Promise<FileHandle> {
     if (this.#handle) return this.#handle;
-    const { fileSystem, path, attributes, appendTo } = this.#options;
-    const flags = appendTo === undefined ? { write: true, create: true, truncate: true } : { write: true, create: true };
+    const { fileSystem, path, attributes, appendTo, resume } = this.#options;
+    const truncate = appendTo === undefined && resume === undefined;
+    const flags = { write: true, create: true, truncate, sequential: true, finalName: true, ...(resume && { resume }) };
     const handle = await fileSystem.open(path, flags, attributes);
     this.#handle = handle;
     // Attributes of `open` are for new files, and subject to a umask.

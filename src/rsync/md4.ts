@@ -8,7 +8,7 @@ function rotate(value: number, bits: number): number {
   return (value << bits) | (value >>> (32 - bits));
 }
 
-/** An MD4 computation in progress; the interface of `node:crypto`'s `Hash`. */
+/** An MD4 computation in progress; the interface of `node:crypto`'s `Hash`, and `save`. */
 export class Md4 {
   #a = 0x67452301;
   #b = 0xefcdab89 | 0;
@@ -18,6 +18,26 @@ export class Md4 {
   readonly #blockView = new DataView(this.#block.buffer);
   #filled = 0;
   #length = 0;
+
+  /** Goes on with what `save` gave after `length` bytes. Throws `RangeError` if that cannot have been. */
+  static restore(saved: Uint8Array, length: number): Md4 {
+    if (saved.length !== 16 + (length % BLOCK)) throw new RangeError("not a saved MD4");
+    const digest = new Md4();
+    const words = new DataView(saved.buffer, saved.byteOffset, 16);
+    digest.#a = words.getInt32(0, true);
+    digest.#b = words.getInt32(4, true);
+    digest.#c = words.getInt32(8, true);
+    digest.#d = words.getInt32(12, true);
+    digest.#block.set(saved.subarray(16));
+    digest.#filled = saved.length - 16;
+    digest.#length = length;
+    return digest;
+  }
+
+  /** The computation so far: 16 bytes, and those of a block that is not full. */
+  save(): Uint8Array {
+    return Buffer.concat([this.#words(), this.#block.subarray(0, this.#filled)]);
+  }
 
   /** Adds `data`. */
   update(data: Uint8Array): this {
@@ -48,6 +68,10 @@ export class Md4 {
     view.setUint32(padding.length - 8, (this.#length * 8) >>> 0, true);
     view.setUint32(padding.length - 4, Math.floor(this.#length / 0x20000000), true);
     this.update(padding);
+    return this.#words();
+  }
+
+  #words(): Uint8Array {
     const result = new Uint8Array(16);
     const words = new DataView(result.buffer);
     words.setInt32(0, this.#a, true);

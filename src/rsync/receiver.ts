@@ -4,33 +4,33 @@
  * Knows nothing of how requests are decided.
  */
 import { FsError, ProtocolError } from "../errors.ts";
-import type { FileHandle } from "../vfs/file-system.ts";
+import type { Assembly } from "./assembly.ts";
 import type { Backups } from "./backups.ts";
-import { CHECKSUM_LENGTH, type Digest, sameBytes, transferDigest } from "./checksums.ts";
+import { CHECKSUM_LENGTH, transferDigest } from "./checksums.ts";
+import { ContinuedFile } from "./continued-file.ts";
+import { isNoted } from "./continuation.ts";
+import { reasonText } from "./error-text.ts";
 import { ExitStatus, PeerGone, RsyncExit } from "./exit-codes.ts";
 import { FileIndexDecoder, NDX_DONE } from "./file-index.ts";
+import { FileSink } from "./file-sink.ts";
 import { TaskPool } from "./in-order.ts";
-import { IncomingFile } from "./incoming-file.ts";
+import { IncomingFile, type IncomingFileOptions } from "./incoming-file.ts";
 import { decodeItem, ItemFlag } from "./item.ts";
-import { readThrough } from "./quick-check.ts";
+import { NotesRecorder } from "./notes-recorder.ts";
+import { RebuiltFile } from "./rebuilt-file.ts";
 import type { Run } from "./run.ts";
-import { basisLength, decodeSumHeader, lengthOfBlock, type SumHeader } from "./sums.ts";
-import type { BlockRun, TokenReader } from "./tokens.ts";
+import { decodeSumHeader, type SumHeader } from "./sums.ts";
+import type { TokenReader } from "./tokens.ts";
 import type { Basis, Upload } from "./upload.ts";
-import { reasonText } from "./error-text.ts";
+import { notesRules } from "./upload-notes.ts";
 
 /** Files being published at the same time. */
 const PUBLISHING = 24;
-/** Runs of matched bytes at least this long are copied within the store. */
-const MIN_STORE_COPY = 5 * 1024 * 1024;
-/** Consecutive blocks are collected up to this many bytes. */
-const MAX_RUN = 1024 * 1024 * 1024;
 const MODE_BITS = 0o7777;
 
-/** A basis opened for reading. */
-interface OpenBasis {
-  readonly handle: FileHandle | undefined;
-  readonly header: SumHeader;
+/** The upload to go on with was not there any more. */
+function isStale({ incoming }: FileSink): boolean {
+  return incoming.failure instanceof FsError && incoming.failure.code === "stale";
 }
 
 /** See the head of this file. */
@@ -92,27 +92,48 @@ export class Receiver {
     if (path === undefined) throw new ProtocolError("data for a name that was not asked for");
     const basis = this.#upload.bases.get(position);
     this.#upload.bases.delete(position);
-    const incoming = this.#incoming(position, path, basis);
-    const digest = transferDigest(this.#run.checksums);
+    const file = this.#assembly(position, path, header, basis);
     try {
-      const open: OpenBasis = { handle: await this.#openBasis(basis, header), header };
-      try {
-        if (basis?.appendTo !== undefined) await this.#prefix(open, basis.appendTo, digest);
-        await this.#data(open, incoming, digest);
-      } finally {
-        await open.handle?.close();
-      }
+      await file.read(this.#tokens);
       const sum = await this.#run.reader.exactly(CHECKSUM_LENGTH);
-      if (sameBytes(sum, digest.digest()) || incoming.failure !== undefined) {
-        await this.#publishing.add(() => this.#publish(position, path, incoming));
-      } else await this.#mismatch(position, incoming, flags);
+      const { sink } = file;
+      const { continuation } = basis ?? {};
+      if (!sink || file.isUnusable || (continuation && isStale(sink))) {
+        if (continuation) await continuation.notes.store.remove(continuation.id);
+        await this.#again(position, sink, flags);
+      } else if (sink.matches(sum) || sink.incoming.failure !== undefined) {
+        await this.#publishing.add(() => this.#publish(position, path, sink));
+      } else await this.#mismatch(position, sink, flags);
     } catch (error) {
-      await incoming.discard(error instanceof Error ? error : new Error("rsync receiver failed"));
+      await file.sink?.discard(error instanceof Error ? error : new Error("rsync receiver failed"));
       throw error;
     }
   }
 
-  #incoming(position: number, path: string, basis: Basis | undefined): IncomingFile {
+  #assembly(position: number, path: string, header: SumHeader, basis: Basis | undefined): Assembly {
+    const run = this.#run;
+    const rules = notesRules(run.checksums);
+    const continuation = basis?.continuation;
+    if (!continuation) {
+      const incoming = this.#incoming(position, path, { appendTo: basis?.appendTo });
+      const notes = isNoted(run, this.#upload.list.size(position)) && basis?.appendTo === undefined ? run.notes : undefined;
+      const digest = notes ? new NotesRecorder(notes, rules) : transferDigest(run.checksums);
+      return new RebuiltFile(run, header, basis, new FileSink(incoming, digest));
+    }
+    const file = new ContinuedFile(continuation, (start) => {
+      const { id } = continuation;
+      const incoming = this.#incoming(position, path, start ? { resume: { id, length: start.length } } : {});
+      return new FileSink(incoming, new NotesRecorder(continuation.notes.store, rules, start && { ...start, id }));
+    });
+    if (basis.appendTo !== undefined) file.takeAll(header);
+    return file;
+  }
+
+  #incoming(
+    position: number,
+    path: string,
+    begin: Pick<IncomingFileOptions, "resume"> & { readonly appendTo?: number | undefined },
+  ): IncomingFile {
     const { options, fileSystem, budget } = this.#run;
     const { list } = this.#upload;
     const executable = options.executability && (list.mode(position) & 0o111) !== 0;
@@ -121,7 +142,8 @@ export class Receiver {
       budget,
       path,
       expected: list.size(position),
-      appendTo: basis?.appendTo,
+      appendTo: begin.appendTo,
+      ...(begin.resume && { resume: begin.resume }),
       attributes: {
         ...(options.times && { mtime: list.mtime(position) }),
         ...(options.perms && { mode: list.mode(position) & MODE_BITS }),
@@ -130,92 +152,15 @@ export class Receiver {
     });
   }
 
-  /** The basis for reading; undefined if there is none or it cannot be read (the checksum will tell). */
-  async #openBasis(basis: Basis | undefined, header: SumHeader): Promise<FileHandle | undefined> {
-    if (!basis || header.count === 0) return undefined;
-    if (basis.appendTo !== undefined && this.#run.options.append !== "verify" && this.#run.protocol >= 30) return undefined;
-    try {
-      return await this.#run.fileSystem.open(basis.path, { read: true });
-    } catch (error) {
-      if (error instanceof FsError) return undefined;
-      throw error;
-    }
-  }
-
-  /** What is continued counts for the checksum if it is verified; below protocol 30 always. */
-  async #prefix(open: OpenBasis, length: number, digest: Digest): Promise<void> {
-    if (basisLength(open.header) !== length) throw new ProtocolError("the sender continues at another length");
-    if (!open.handle) return;
-    await this.#readBasis(open.handle, 0, length, (chunks) => {
-      for (const chunk of chunks) digest.update(chunk);
-    });
-  }
-
-  /** Reads a piece of the basis; what cannot be read is left out: the checksum will not match. */
-  async #readBasis(
-    handle: FileHandle,
-    from: number,
-    length: number,
-    use: (chunks: readonly Uint8Array[]) => void | Promise<void>,
-  ): Promise<void> {
-    try {
-      await readThrough(handle, from, from + length, use);
-    } catch (error) {
-      if (!(error instanceof FsError)) throw error;
-      this.#run.log.debug({ err: error }, "rsync basis cannot be read");
-    }
-  }
-
-  async #data(open: OpenBasis, incoming: IncomingFile, digest: Digest): Promise<void> {
-    let run: { from: number; length: number } | undefined;
-    const collects = this.#run.options.compression !== "zlib";
-    for (let token = await this.#tokens.next(); token; token = await this.#tokens.next()) {
-      if (token instanceof Uint8Array) {
-        if (run) await this.#matched(open, run.from, run.length, incoming, digest);
-        run = undefined;
-        digest.update(token);
-        await incoming.write([token]);
-        continue;
-      }
-      const { from, length } = this.#extent(open.header, token);
-      if (run && (!collects || run.from + run.length !== from || run.length + length > MAX_RUN)) {
-        await this.#matched(open, run.from, run.length, incoming, digest);
-        run = undefined;
-      }
-      if (run) run.length += length;
-      else run = { from, length };
-      if (collects) continue;
-      await this.#matched(open, from, length, incoming, digest);
-      run = undefined;
-    }
-    if (run) await this.#matched(open, run.from, run.length, incoming, digest);
-  }
-
-  /** The bytes of the basis that a token stands for. */
-  #extent(header: SumHeader, token: BlockRun): { from: number; length: number } {
-    const last = token.index + token.count - 1;
-    if (last >= header.count) throw new ProtocolError(`block ${last} of ${header.count}`);
-    const from = token.index * header.blockLength;
-    return { from, length: last * header.blockLength + lengthOfBlock(header, last) - from };
-  }
-
-  async #matched(open: OpenBasis, from: number, length: number, incoming: IncomingFile, digest: Digest): Promise<void> {
-    const { handle } = open;
-    if (!handle) return;
-    const copies = length >= MIN_STORE_COPY;
-    if (copies) await incoming.copyFrom(handle, from, length);
-    await this.#readBasis(handle, from, length, async (chunks) => {
-      for (const chunk of chunks) {
-        digest.update(chunk);
-        await this.#tokens.matched(chunk);
-      }
-      if (!copies) await incoming.write(chunks);
-    });
+  /** The interrupted upload was no use after all: the file is asked for again, whole. */
+  async #again(position: number, sink: FileSink | undefined, flags: number): Promise<void> {
+    await sink?.discard(new Error("the upload cannot be gone on with"), true);
+    this.#upload.redo.push({ position, flags });
   }
 
   /** The checksum of the whole file is another one than the sender's. */
-  async #mismatch(position: number, incoming: IncomingFile, flags: number): Promise<void> {
-    await incoming.discard(new Error("checksum mismatch"));
+  async #mismatch(position: number, sink: FileSink, flags: number): Promise<void> {
+    await sink.discard(new Error("checksum mismatch"), true);
     const name = this.#upload.list.name(position);
     if (this.#upload.phase === 0) {
       this.#upload.redo.push({ position, flags });
@@ -224,16 +169,18 @@ export class Receiver {
     } else this.#run.problem(`ERROR: ${name} failed verification -- update discarded.`);
   }
 
-  async #publish(position: number, path: string, incoming: IncomingFile): Promise<void> {
+  async #publish(position: number, path: string, sink: FileSink): Promise<void> {
     const { list } = this.#upload;
+    const { incoming } = sink;
     try {
       const replaced = this.#upload.replaced.get(position);
       if (incoming.failure === undefined && replaced !== undefined) await this.#backups?.copy(path, list.name(position), replaced);
       await incoming.publish();
+      await sink.settle(this.#run.notes);
       this.#run.log.debug({ path, bytes: list.size(position) }, "rsync file received");
       this.#upload.confirm(position);
     } catch (error) {
-      await incoming.discard(new Error("publishing failed", { cause: error }));
+      await sink.discard(new Error("publishing failed", { cause: error }));
       this.#reportFailure(path, error);
     }
   }

@@ -1,9 +1,8 @@
 /** The `rsync` command for the table of exec commands. */
-import type { ByteBudget } from "../byte-budget.ts";
 import type { Command } from "../exec/commands.ts";
-import { serveRsync } from "./session.ts";
+import { serveRsync, type RsyncServerOptions } from "./session.ts";
 
-/** The command that serves `rsync --server …`; `budget`: the process's byte budget. */
-export function rsyncCommand(budget?: ByteBudget): Command {
-  return ({ words, channel, fileSystem, log }) => serveRsync(words, channel, fileSystem, budget ? { log, budget } : { log });
+/** The command that serves `rsync --server …`. */
+export function rsyncCommand(options: Omit<RsyncServerOptions, "log"> = {}): Command {
+  return ({ words, channel, fileSystem, log }) => serveRsync(words, channel, fileSystem, { ...options, log });
 }

@@ -12,6 +12,7 @@ import type { MultiplexReader } from "./multiplex-reader.ts";
 import type { MultiplexWriter } from "./multiplex-writer.ts";
 import { Tag } from "./multiplex.ts";
 import type { ServerOptions } from "./server-options.ts";
+import type { UploadNotesStore } from "./upload-notes.ts";
 
 /** What a run logs to; pino's shape. */
 export interface RunLog {
@@ -29,6 +30,8 @@ export interface RunParts {
   readonly writer: MultiplexWriter;
   readonly fileSystem: FileSystem;
   readonly budget: ByteBudget | undefined;
+  /** Notes about interrupted uploads; none: they cannot be gone on with. */
+  readonly notes: UploadNotesStore | undefined;
   readonly log: RunLog;
 }
 
@@ -41,6 +44,8 @@ export class Run {
   readonly writer: MultiplexWriter;
   readonly fileSystem: FileSystem;
   readonly budget: ByteBudget | undefined;
+  /** Notes about interrupted uploads; none: they cannot be gone on with. */
+  readonly notes: UploadNotesStore | undefined;
   readonly log: RunLog;
   /** Bits of `IoError`. */
   ioError = 0;
@@ -59,6 +64,7 @@ export class Run {
     this.writer = parts.writer;
     this.fileSystem = parts.fileSystem;
     this.budget = parts.budget;
+    this.notes = parts.notes;
     this.log = parts.log;
   }
 

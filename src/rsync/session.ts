@@ -21,12 +21,15 @@ import { Run, type RunLog } from "./run.ts";
 import { serveDownload } from "./serve-download.ts";
 import { serveUpload } from "./serve-upload.ts";
 import type { ServerOptions } from "./server-options.ts";
+import type { UploadNotesStore } from "./upload-notes.ts";
 
 /** What a run needs beside the channel. Times in milliseconds. */
 export interface RsyncServerOptions {
   readonly log: RunLog;
   /** The process's budget; none: small files are not counted. */
   readonly budget?: ByteBudget;
+  /** Notes about interrupted uploads; none: only `--append` goes on with them. */
+  readonly notes?: UploadNotesStore;
   readonly now?: () => number;
   /** A checksum seed other than 0; default random. */
   readonly randomSeed?: () => number;
@@ -147,15 +150,17 @@ class RsyncSession {
       if (this.#parser.options.secluded) {
         this.#parser.parse(await receiveSecludedArguments(this.#reader));
       }
-      return await shakeHands(
-        this.#reader,
-        this.#writer,
-        this.#parser.finish(),
-        this.#settings.randomSeed ?? (() => randomInt(1, 2 ** 31)),
-      );
+      return await shakeHands(this.#reader, this.#writer, this.#parser.finish(), await this.#seed());
     } finally {
       clearTimeout(deadline);
     }
+  }
+
+  /** Uploads have one seed for ever, so that notes about one stay true; downloads have one each. */
+  async #seed(): Promise<number> {
+    const { randomSeed, notes } = this.#settings;
+    if (randomSeed) return randomSeed();
+    return notes && !this.#parser.options.sender ? notes.seed() : randomInt(1, 2 ** 31);
   }
 
   #newRun(options: ServerOptions, { protocol, seed, compat }: Handshake): Run {
@@ -167,6 +172,7 @@ class RsyncSession {
       writer: this.#writer,
       fileSystem: this.#fileSystem,
       budget: this.#settings.budget,
+      notes: this.#settings.notes,
       log: this.#settings.log,
     });
   }

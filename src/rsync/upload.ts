@@ -2,6 +2,7 @@
  * What the generator and the receiver of an upload share: the list, the destination, what was asked for, and how far
  * the phases are. Knows no wire format.
  */
+import type { Continuation } from "./continuation.ts";
 import { type Destination, destinationPath } from "./destination.ts";
 import type { DestinationIndex } from "./destination-index.ts";
 import type { FileList } from "./file-list.ts";
@@ -14,6 +15,8 @@ export interface Basis {
   readonly path: string;
   /** `append`: the data continue the file of this length at the destination. */
   readonly appendTo: number | undefined;
+  /** An interrupted upload that goes on: nothing of it can be read. */
+  readonly continuation?: Continuation;
 }
 
 /** See the head of this file. */
