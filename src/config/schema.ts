@@ -233,7 +233,7 @@ const listing = z
     times: z
       .enum(["auto", "exact", "listing"])
       .default("auto")
-      .describe("exact asks the store for every unknown time; listing shows the store's own; auto is exact up to 2,000 unknown entries."),
+      .describe("exact asks the store for every unknown time; listing shows the store's own; auto is exact for directories of less than 2,000 entries."),
   })
   .prefault({})
   .describe("Directory listings.");

@@ -21,6 +21,11 @@ import type { Volume } from "./volume.ts";
 /** Names per `next`: small enough that the first come at once though their times have to be asked for. */
 const SLICE_SIZE = 128;
 
+/** A listing of this many entries or more is long: its times are not asked for before it is shown (`listing.times: auto`). */
+const LONG = 2 * 1000;
+/** A page this full has others behind it; some keys of a full one may not be shown. */
+const FULL_PAGE = 950;
+
 /** Opens the directory at `target`. Rejects `not-found` or `not-a-directory`. */
 export async function openDirectory(target: Target): Promise<DirectoryHandle> {
   const { volume, pending } = target.view;
@@ -74,6 +79,12 @@ class ListingPages {
     this.#ahead = this.#ask();
     // Whoever calls `next` gets the failure; until then it must not count as unhandled.
     this.#ahead.catch(() => undefined);
+  }
+
+  /** The page after the last one that was returned, which stays the next one. Rejects as `next` will. */
+  async peek(): Promise<ListEntry[] | undefined> {
+    this.fetchAhead();
+    return this.#ahead;
   }
 
   close(): void {
@@ -133,7 +144,14 @@ class ListingHandle implements DirectoryHandle {
     this.#pages = start.pages;
     this.#first = start.first;
     this.#extras = extraEntries(this.#volume, this.#directory, start.unpublished);
-    this.#times = new EntryTimes(this.#volume);
+    const first = this.#first?.length ?? 0;
+    let isLong: Promise<boolean> | undefined;
+    this.#times = new EntryTimes(this.#volume, {
+      isLong: () => {
+        isLong ??= first < FULL_PAGE ? Promise.resolve(false) : this.#hasSecondPage(first);
+        return isLong;
+      },
+    });
   }
 
   async next(): Promise<readonly DirectoryEntry[]> {
@@ -166,6 +184,12 @@ class ListingHandle implements DirectoryHandle {
     this.#first = undefined;
     if (page) this.#pages.fetchAhead();
     return page;
+  }
+
+  /** Whether the listing goes on for another full page. Never rejects: the reader meets the failure itself. */
+  async #hasSecondPage(first: number): Promise<boolean> {
+    const second = await this.#pages.peek().catch(() => undefined);
+    return first + (second?.length ?? 0) >= LONG - 2 * (1000 - FULL_PAGE);
   }
 
   #cut(page: ListEntry[] | undefined): void {

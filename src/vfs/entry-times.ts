@@ -11,20 +11,34 @@ import type { Volume } from "./volume.ts";
 /** Unknown entries that one listing asks for before it goes on with LastModified (`listing.times: auto`). */
 export const EXACT_ENTRIES = 2_000;
 
+/** In a long listing of which more than this share of entries is unknown nobody is asked for at once. */
+const FEW_UNKNOWN = 0.05;
+
 /** Entries waiting to be asked for behind the listings; more are dropped, the next listing finds them again. */
 const MAX_BEHIND = 20_000;
 /** Pace of asking behind, so that it stays unnoticed: this many HEADs every so many milliseconds. */
 const BEHIND_BATCH = 10;
 const BEHIND_INTERVAL_MS = 100;
+/** It begins when the listing itself is most likely over. */
+const BEHIND_DELAY_MS = 1_000;
+
+/** How a listing gets its times. */
+export interface EntryTimesOptions {
+  /** Every unknown entry is asked for, unless the volume never asks. */
+  readonly isExact?: boolean;
+  /** Says whether the listing is too long to ask for each of its entries; asked once something is unknown. */
+  readonly isLong?: () => Promise<boolean>;
+}
 
 /** Times for one listing; counts what it has asked for. */
 export class EntryTimes {
   readonly #volume: Volume;
+  readonly #isLong: (() => Promise<boolean>) | undefined;
   #left: number;
 
-  /** `isExact`: every unknown entry is asked for, unless the volume never asks. */
-  constructor(volume: Volume, { isExact = volume.listingTimes === "exact" }: { readonly isExact?: boolean } = {}) {
+  constructor(volume: Volume, { isExact = volume.listingTimes === "exact", isLong }: EntryTimesOptions = {}) {
     this.#volume = volume;
+    this.#isLong = isExact || volume.listingTimes === "listing" ? undefined : isLong;
     this.#left = volume.listingTimes === "listing" ? 0 : isExact ? Number.POSITIVE_INFINITY : EXACT_ENTRIES;
   }
 
@@ -34,7 +48,12 @@ export class EntryTimes {
    */
   async resolve(objects: readonly SeenObject[]): Promise<(CachedTimes | undefined)[]> {
     const times = objects.map((object) => this.#volume.times(object));
-    if (!times.includes(undefined)) return times;
+    const unknown = times.reduce((count, known) => (known ? count : count + 1), 0);
+    if (unknown === 0) return times;
+    if (unknown > times.length * FEW_UNKNOWN && (await this.#isLong?.())) {
+      for (const [index, object] of objects.entries()) if (!times[index]) askBehind(this.#volume, object);
+      return times;
+    }
     return Promise.all(objects.map((object, index) => times[index] ?? this.#ask(object)));
   }
 
@@ -83,5 +102,5 @@ function askBehind(volume: Volume, object: SeenObject): void {
     const asked = batch.filter((one) => !volume.times(one)).map((one) => timesByHead(volume, one));
     void Promise.all(asked).then(() => volume.clock.after(BEHIND_INTERVAL_MS, next));
   };
-  volume.clock.after(BEHIND_INTERVAL_MS, next);
+  volume.clock.after(BEHIND_DELAY_MS, next);
 }

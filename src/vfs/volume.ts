@@ -23,7 +23,7 @@ export interface VfsLog {
 
 /**
  * Where listings take times from: `exact` asks the store for every entry it does not know; `auto` does so for the
- * first 2,000 unknown entries of a listing and fills the cache behind for the rest; `listing` never asks.
+ * entries of a directory of less than 2,000 and the few unknown ones of a longer one, else fills the cache behind; `listing` never asks.
  */
 export type ListingTimes = "auto" | "exact" | "listing";
 
