@@ -106,6 +106,11 @@ export class Gateway {
       const ended = this.#server.registry.endSessions(user, (fingerprint) => keyFingerprints?.has(fingerprint) ?? true, reason);
       if (ended > 0) this.#log.info({ user, sessions: ended, reason }, "sessions ended by the new configuration");
     }
+    const revoked = this.#server.registry.endRevoked(
+      (credential) => next.server.revoked.check(credential) !== undefined,
+      "your key or certificate was revoked",
+    );
+    if (revoked > 0) this.#log.warn({ audit: true, sessions: revoked, reason: "revoked" }, "sessions ended");
     this.#parts?.files.reconfigure(next);
     this.#parts?.jobs.start(next);
     const restart = needsRestart(next, previous);
@@ -187,7 +192,7 @@ export class Gateway {
     return {
       listen: server.listen,
       hostKeys: server.hostKeys,
-      users: { find: (name) => this.#findUser(name) },
+      users: { find: (name) => this.#findUser(name), revocations: () => this.#config.server.revoked },
       handlers,
       budget,
       log: this.#log,

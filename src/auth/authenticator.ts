@@ -5,6 +5,7 @@
 import type { AuthorizedKey } from "./authorized-keys.ts";
 import { addressAllowed, plainAddress } from "./key-options.ts";
 import { algorithmFitsType, fingerprint, parsePublicKey, type PublicKey, verifySignature } from "./public-key.ts";
+import type { Credential, Revocations } from "./revocations.ts";
 import { isCertificateAlgorithm, parseUserCertificate, type UserCertificate } from "./user-certificate.ts";
 
 /** Somebody who may log in. */
@@ -18,6 +19,8 @@ export interface AuthUser {
 /** Where users come from; asked at each attempt, so a change of configuration counts at once. */
 export interface UserDirectory {
   find(name: string): AuthUser | undefined;
+  /** What may no longer log in; absent: nothing is revoked. */
+  revocations?(): Revocations | undefined;
 }
 
 /** One `publickey` request. */
@@ -39,6 +42,8 @@ export type AuthDecision =
       readonly user: AuthUser;
       readonly fingerprint: string;
       readonly keyName: string;
+      /** What was logged in with, to be checked again when more is revoked. */
+      readonly credential: Credential;
       readonly sha1: boolean;
     }
   | { readonly outcome: "usable" }
@@ -48,6 +53,14 @@ export type AuthDecision =
 interface Candidate {
   readonly key: AuthorizedKey;
   readonly certificate: UserCertificate | undefined;
+}
+
+/** What a client offers. */
+interface Offered {
+  readonly signer: PublicKey;
+  readonly certificate?: UserCertificate;
+  /** The algorithm that the signature must name. */
+  readonly algorithm: string;
 }
 
 const NOBODY: AuthUser = { name: "", keys: [] };
@@ -75,6 +88,8 @@ export class Authenticator {
     const found = offered.certificate
       ? this.#findAuthority(user, offered.certificate, attempt)
       : this.#findKey(user, attempt.blob, attempt.address);
+    const credential = credentialOf(offered);
+    const revoked = this.#users.revocations?.()?.check(credential);
     const sha1 = attempt.algorithm === "ssh-rsa" || attempt.algorithm === "ssh-rsa-cert-v01@openssh.com";
     const options = typeof found === "string" ? undefined : found.key.options;
     const signed =
@@ -87,11 +102,12 @@ export class Authenticator {
 
     if (!known) return refused("unknown user");
     if (typeof found === "string") return refused(found);
+    if (revoked !== undefined) return refused(revoked);
     if (sha1 && !user.allowSha1Signatures) return refused("RSA signature with SHA-1, which is not allowed for this user");
     if (!signed) return refused("wrong signature");
     if (attempt.signature === undefined) return { outcome: "usable" };
     const keyName = found.certificate ? `certificate ${found.certificate.keyId}` : found.key.comment;
-    return { outcome: "accepted", user: known, fingerprint: found.key.fingerprint, keyName, sha1 };
+    return { outcome: "accepted", user: known, fingerprint: found.key.fingerprint, keyName, credential, sha1 };
   }
 
   #findKey(user: AuthUser, blob: Uint8Array, address: string): Candidate | string {
@@ -121,8 +137,14 @@ export class Authenticator {
   }
 }
 
+function credentialOf({ signer, certificate }: Offered): Credential {
+  if (!certificate) return { keyBlob: signer.blob, certificate: undefined };
+  const { keyBlob, authority, serial, keyId } = certificate;
+  return { keyBlob, certificate: { authority, serial, keyId } };
+}
+
 /** The key that signs, from a plain key or a certificate; a text says why there is none. */
-function parseOffered(attempt: PublicKeyAttempt): { signer: PublicKey; certificate?: UserCertificate; algorithm: string } | string {
+function parseOffered(attempt: PublicKeyAttempt): Offered | string {
   try {
     if (isCertificateAlgorithm(attempt.algorithm)) {
       const certificate = parseUserCertificate(attempt.blob, attempt.algorithm);

@@ -5,7 +5,7 @@
 import { ProtocolError } from "../errors.ts";
 import { addressAllowed, parseSourcePatterns } from "./key-options.ts";
 import { algorithmFitsType, KeyFormatError, type PublicKey, readKeyFields, verifySignature } from "./public-key.ts";
-import { WireReader } from "./wire-reader.ts";
+import { WireReader, wireString } from "./wire-reader.ts";
 
 const SUFFIX = "-cert-v01@openssh.com";
 const USER_CERTIFICATE = 1;
@@ -24,6 +24,8 @@ export interface CertificateContext {
 export interface UserCertificate {
   /** The certified key; it makes the login's signature. */
   readonly subject: PublicKey;
+  /** The certified key as a plain public key. */
+  readonly keyBlob: Buffer;
   /** The algorithm the login's signature must name. */
   readonly signatureAlgorithm: string;
   /** Blob of the authority's key. */
@@ -50,7 +52,9 @@ export function parseUserCertificate(blob: Uint8Array, algorithm: string): UserC
   const signatureAlgorithm = plainType(algorithm);
   if (!algorithmFitsType(signatureAlgorithm, type)) throw new KeyFormatError("the algorithm does not fit the certificate");
   reader.string(); // nonce
+  const keyStart = reader.position;
   const fields = readKeyFields(type, reader);
+  const keyBlob = Buffer.concat([wireString(type), blob.subarray(keyStart, reader.position)]);
   const serial = reader.uint64();
   const kind = reader.uint32();
   const keyId = reader.text();
@@ -78,7 +82,7 @@ export function parseUserCertificate(blob: Uint8Array, algorithm: string): UserC
       : "the authority did not sign the certificate";
   };
   const subject: PublicKey = { type, blob: Buffer.from(blob), ...fields };
-  return { subject, signatureAlgorithm, authority, keyId, serial, verifyRequired: critical.has("verify-required"), check };
+  return { subject, keyBlob, signatureAlgorithm, authority, keyId, serial, verifyRequired: critical.has("verify-required"), check };
 }
 
 function authoritySigned(authority: PublicKey, algorithm: string, signature: Buffer, signed: Buffer): boolean {

@@ -3,6 +3,7 @@
  * the file makes a new one. Knows nothing of YAML.
  */
 import type { AuthorizedKey } from "../auth/authorized-keys.ts";
+import type { Revocations } from "../auth/revocations.ts";
 import type { ConfigLocation } from "../errors.ts";
 import type { ConfigValues, ConnectionValues, JobValues, ListenAddress, RegionValues, SseValues, UserValues } from "./schema.ts";
 import type { StorageLocation } from "./storage-location.ts";
@@ -71,8 +72,10 @@ export interface BackupsConfig {
 export type JobConfig = JobValues & { readonly name: string; readonly definedAt: ConfigLocation };
 
 /** The SSH server's part; paths absolute, sizes in bytes, times in milliseconds. */
-export interface ServerConfig extends Omit<ConfigValues["server"], "listen"> {
+export interface ServerConfig extends Omit<ConfigValues["server"], "listen" | "revoked"> {
   readonly listen: readonly ListenAddress[];
+  /** What may no longer log in. */
+  readonly revoked: Revocations;
 }
 
 /** The whole configuration. */

@@ -8,6 +8,7 @@ import { type AuthorizedKey, parseAuthorizedKeys } from "../auth/authorized-keys
 import type { GatewayConfig, RegionConfig, UserConfig, UserStorage } from "./gateway-config.ts";
 import { checkConnection, connectionOf, type ResolveContext } from "./resolve-connection.ts";
 import { backupSettings, resolveBackups, resolveJobs } from "./resolve-jobs.ts";
+import { resolveRevoked } from "./resolve-revoked.ts";
 import { nearestName } from "./nearest-name.ts";
 import type { ConfigValues, UserValues } from "./schema.ts";
 import { formatStorageLocation, overlaps, parseStorageLocation } from "./storage-location.ts";
@@ -157,11 +158,12 @@ export async function resolveConfig(values: ConfigValues, context: ResolveContex
   checkOverlaps([...users.values()], context);
   const backups = resolveBackups(values, users, context);
   const jobs = resolveJobs(values, context);
+  const revoked = await resolveRevoked(values, context);
   const { admin, log, uploads, listing, server } = values;
   const paths = { hostKeys: absolute(server.hostKeys), state: absolute(server.state) };
   return Object.freeze({
     file: context.file,
-    server: Object.freeze({ ...server, ...paths }),
+    server: Object.freeze({ ...server, ...paths, revoked }),
     admin,
     log,
     uploads,

@@ -177,6 +177,32 @@ const penalties = z
   .prefault({})
   .describe("Penalties per address (IPv6: per /64); they pass with time and are kept over a restart. false: none.");
 
+const SERIAL_HINT = 'write a serial number, or a range such as "100-199"';
+
+const revoked = z
+  .strictObject({
+    keys: z.array(keyEntry).default([]).describe("Public keys, also of authorities: lines, or file: NAME."),
+    fingerprints: z
+      .array(z.string().regex(/^SHA256:[A-Za-z0-9+/]{43}$/, { error: "write SHA256:… as ssh-keygen -l prints it" }))
+      .default([])
+      .describe("The same by fingerprint."),
+    serials: z
+      .array(
+        z.union([count(1, Number.MAX_SAFE_INTEGER), z.string().regex(/^[1-9][0-9]{0,19}(-[1-9][0-9]{0,19})?$/, { error: SERIAL_HINT })], {
+          error: SERIAL_HINT,
+        }),
+      )
+      .default([])
+      .describe("Serial numbers of certificates, of every authority; a KRL can name one."),
+    keyIds: z.array(nonEmpty).default([]).describe("Key ids of certificates, of every authority."),
+    krl: z
+      .union([z.array(nonEmpty), nonEmpty.transform((file) => [file])], { error: "write a file, or a list of files" })
+      .default([])
+      .describe("KRL files made with ssh-keygen -k, or lists of public keys; relative to this file, read again when they change."),
+  })
+  .prefault({})
+  .describe("Keys and certificates that may no longer log in; what is logged in with them ends at once.");
+
 const server = z
   .strictObject({
     listen: z
@@ -196,6 +222,7 @@ const server = z
       .describe("Most memory that clients together can make the gateway hold. When it is spent, they wait."),
     limits,
     penalties,
+    revoked,
     algorithms: z
       .enum(["modern", "compatible"])
       .default("modern")

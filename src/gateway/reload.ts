@@ -51,7 +51,7 @@ export function needsRestart(next: GatewayConfig, previous: GatewayConfig): stri
   const at = (name: string, a: unknown, b: unknown): void => {
     if (!isDeepStrictEqual(a, b)) changed.push(name);
   };
-  const { allowSha1Signatures: _now, motd: _nowToo, ...server } = next.server;
+  const { allowSha1Signatures: _now, motd: _nowToo, revoked: _nowAsWell, ...server } = next.server;
   for (const key of Object.keys(server) as (keyof typeof server)[]) at(`server.${key}`, previous.server[key], server[key]);
   at("admin", previous.admin, next.admin);
   at("log.format", previous.log.format, next.log.format);

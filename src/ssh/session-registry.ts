@@ -3,6 +3,8 @@
  * no wire.
  */
 
+import type { Credential } from "../auth/revocations.ts";
+
 /** A login as protocols, the registry and the operator see it. */
 export interface SessionInfo {
   /** Unique in the process, for the log. */
@@ -14,6 +16,8 @@ export interface SessionInfo {
   readonly clientIdent: string;
   /** `SHA256:…` of the configured key that let the client in; for a certificate that of its authority. */
   readonly keyFingerprint: string;
+  /** What it was made with, for revocations. */
+  readonly credential: Credential;
   /** When the login happened, ms since the epoch. */
   readonly since: number;
   /** Aborted when the connection is gone. */
@@ -42,6 +46,13 @@ export class SessionRegistry {
     let count = 0;
     for (const session of this.#sessions.values()) if (session.user === user) count++;
     return count;
+  }
+
+  /** Ends the logins whose credential `isRevoked`; returns how many. */
+  endRevoked(isRevoked: (credential: Credential) => boolean, reason: string): number {
+    const ended = this.sessions.filter((session) => isRevoked(session.credential));
+    for (const session of ended) session.end(reason);
+    return ended.length;
   }
 
   /** Ends the logins of `user` whose key fingerprint `matches`; returns how many. */

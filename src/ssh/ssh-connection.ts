@@ -252,6 +252,7 @@ export class SshConnection implements TransportEvents, ChannelLink {
       clientIdent,
       user,
       keyFingerprint: login.fingerprint,
+      credential: login.credential,
       since: Date.now(),
       connectionSignal: this.#closed.signal,
       end: (reason) => this.end(reason),

@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { type LoadOptions, loadConfig } from "../../../src/config/load.ts";
+import { parseAuthorizedKeys } from "../../../src/auth/authorized-keys.ts";
 import { ConfigError } from "../../../src/errors.ts";
 import { generateEd25519KeyPair } from "../../../src/cli/openssh-key.ts";
 
@@ -283,5 +284,45 @@ describe("server.penalties", () => {
   it.each(["museum.example", "10.0.0.0/33", "1.2.3.4/x"])("refuses %s as an allowed address", async (entry) => {
     const [error = ""] = await errorsOf(`server: { penalties: { allow: ["${entry}"] } }\n${USERS}`);
     expect(error).toContain("write an address or a network");
+  });
+});
+
+describe("server.revoked", () => {
+  it("takes keys, fingerprints, serial numbers, key ids and files, and reads a file again when it changes", async () => {
+    write("gone.pub", OTHER_KEY);
+    const file = write(
+      "gateway.yaml",
+      `server:\n  revoked:\n    keys: [{ file: gone.pub }]\n    serials: [5, "10-20"]\n    keyIds: [laptop]\n    krl: gone.pub\n${USERS}`,
+    );
+    const { config, dependencies, fingerprint } = await loadConfig(file);
+    const [key] = parseAuthorizedKeys(OTHER_KEY);
+    const certificate = (serial: bigint, keyId = "x") => ({ authority: Buffer.from("ca"), serial, keyId });
+    const check = (keyBlob: Buffer, of?: ReturnType<typeof certificate>): string | undefined =>
+      config.server.revoked.check({ keyBlob, certificate: of });
+    expect(check(key?.blob ?? Buffer.alloc(0))).toBe("the key is revoked");
+    expect(check(Buffer.from("other"))).toBeUndefined();
+    expect([4n, 5n, 10n, 20n, 21n].map((serial) => check(Buffer.from("k"), certificate(serial)) !== undefined)).toEqual([
+      ...[false, true, true, true, false],
+    ]);
+    expect(check(Buffer.from("k"), certificate(1n, "laptop"))).toBeTypeOf("string");
+    expect([...dependencies]).toContain(join(folder, "gone.pub"));
+    write("gone.pub", "# nobody\n");
+    expect(
+      (await loadConfig(file)).config.server.revoked.check({ keyBlob: key?.blob ?? Buffer.alloc(0), certificate: undefined }),
+    ).toBeUndefined();
+    write("gateway.yaml", `server: { revoked: { krl: gone.pub } }\n${USERS}`);
+    expect((await loadConfig(file)).fingerprint).not.toBe(fingerprint);
+  });
+
+  it.each([
+    ["krl: missing.krl", "missing.krl cannot be read"],
+    ["krl: broken.krl", "the KRL is cut off or damaged"],
+    ["serials: [0]", "must be at least 1"],
+    ["serials: [x]", "write a serial number"],
+    ["fingerprints: [MD5:00]", "write SHA256:"],
+  ])("refuses %s", async (yaml, message) => {
+    write("broken.krl", "SSHKRL\n\0\0\0\0\x01\0");
+    const errors = await errorsOf(`server:\n  revoked:\n    ${yaml}\n${USERS}`);
+    expect(errors.join("\n")).toContain(message);
   });
 });
