@@ -31,7 +31,8 @@ As aws s3 sync has them:
 Our own:
   --max-delete N|P%|P%,N     most objects that --delete may delete (default 10%,1000)
   --force                    delete whatever --max-delete says, even if the source is empty
-  --etag                     copy where plain MD5 ETags differ, or sizes
+  --etag                     copy where ETags differ, or sizes; of objects stored in parts it remembers which belong together
+  --journal FILE             where --etag remembers (default: a file in the state folder)
   --markers                  copy zero-byte directory markers, too
   --include-partial          copy unfinished uploads (*.filepart), too
   --json                     one JSON object a line on standard output

@@ -46,7 +46,7 @@ export function sortedOnDisk(store: Lister, runLength = RUN_LENGTH): Lister {
   return {
     list: async function* (prefix, options) {
       let page: ListedObject[] = [];
-      for await (const object of sorted(store.list(prefix, options), runLength)) {
+      for await (const object of sortByKey(objectsOf(store.list(prefix, options)), runLength)) {
         page.push(object);
         if (page.length < 1_000) continue;
         yield page;
@@ -57,62 +57,81 @@ export function sortedOnDisk(store: Lister, runLength = RUN_LENGTH): Lister {
   };
 }
 
-async function* sorted(pages: ReturnType<ObjectStore["list"]>, runLength: number): AsyncGenerator<ListedObject> {
-  const folder = await mkdtemp(join(tmpdir(), "listing-"));
+async function* objectsOf(pages: ReturnType<ObjectStore["list"]>): AsyncGenerator<ListedObject[]> {
+  for await (const page of pages) yield page.filter((entry) => entry.kind === "object");
+}
+
+/** Something that has a place in the order, and can be written as JSON. */
+interface Keyed {
+  readonly key: string;
+}
+
+/** What comes in `pages` in UTF-8 byte order of its keys, by way of temporary files if it is much; of equal keys the last. */
+export async function* sortByKey<Entry extends Keyed>(pages: AsyncIterable<Entry[]>, runLength = RUN_LENGTH): AsyncGenerator<Entry> {
+  const files: string[] = [];
+  let folder: string | undefined;
   try {
-    const files: string[] = [];
-    let run: ListedObject[] = [];
+    let run: Entry[] = [];
     for await (const page of pages) {
-      for (const entry of page) if (entry.kind === "object") run.push(entry);
+      run.push(...page);
       if (run.length < runLength) continue;
+      folder ??= await mkdtemp(join(tmpdir(), "listing-"));
       files.push(await writeRun(join(folder, String(files.length)), run));
       run = [];
     }
-    files.push(await writeRun(join(folder, String(files.length)), run));
-    yield* mergeRuns(files);
+    const runs = [...files.map((file) => readRun<Entry>(file)), fromMemory(inOrder(run))];
+    yield* mergeRuns(runs);
   } finally {
-    await rm(folder, { recursive: true, force: true });
+    if (folder !== undefined) await rm(folder, { recursive: true, force: true });
   }
 }
 
-/** Equal keys stay in the order they were listed in. */
-async function writeRun(path: string, run: ListedObject[]): Promise<string> {
-  run.sort((a, b) => compareKeys(a.key, b.key));
+/** Sorts in place; equal keys stay in the order they came in. */
+function inOrder<Entry extends Keyed>(run: Entry[]): Entry[] {
+  return run.sort((a, b) => compareKeys(a.key, b.key));
+}
+
+async function* fromMemory<Entry>(run: readonly Entry[]): AsyncGenerator<Entry> {
+  yield* run;
+}
+
+async function writeRun(path: string, run: Keyed[]): Promise<string> {
+  inOrder(run);
   await using file = await open(path, "wx", 0o600);
   for (let at = 0; at < run.length; at += WRITE_LINES) {
-    const lines = run.slice(at, at + WRITE_LINES).map((object) => `${JSON.stringify(object)}\n`);
+    const lines = run.slice(at, at + WRITE_LINES).map((entry) => `${JSON.stringify(entry)}\n`);
     await file.write(lines.join(""));
   }
   return path;
 }
 
-interface Head {
-  object: ListedObject;
+interface Head<Entry> {
+  entry: Entry;
   readonly run: number;
-  readonly rest: AsyncIterator<ListedObject>;
+  readonly rest: AsyncIterator<Entry>;
 }
 
-async function* readRun(path: string): AsyncGenerator<ListedObject> {
+async function* readRun<Entry>(path: string): AsyncGenerator<Entry> {
   for await (const line of createInterface({ input: createReadStream(path), crlfDelay: Number.POSITIVE_INFINITY })) {
-    yield JSON.parse(line) as ListedObject;
+    yield JSON.parse(line) as Entry;
   }
 }
 
-async function* mergeRuns(files: readonly string[]): AsyncGenerator<ListedObject> {
-  const heads: Head[] = [];
-  for (const [run, file] of files.entries()) {
-    const rest = readRun(file);
+async function* mergeRuns<Entry extends Keyed>(runs: readonly AsyncIterable<Entry>[]): AsyncGenerator<Entry> {
+  const heads: Head<Entry>[] = [];
+  for (const [run, entries] of runs.entries()) {
+    const rest = entries[Symbol.asyncIterator]();
     const { value, done } = await rest.next();
-    if (!done) insert(heads, { object: value, run, rest });
+    if (!done) insert(heads, { entry: value, run, rest });
   }
   try {
-    let waiting: ListedObject | undefined;
+    let waiting: Entry | undefined;
     for (let head = heads.shift(); head; head = heads.shift()) {
-      if (waiting !== undefined && waiting.key !== head.object.key) yield waiting;
-      waiting = head.object;
+      if (waiting !== undefined && waiting.key !== head.entry.key) yield waiting;
+      waiting = head.entry;
       const { value, done } = await head.rest.next();
       if (done) continue;
-      head.object = value;
+      head.entry = value;
       insert(heads, head);
     }
     if (waiting !== undefined) yield waiting;
@@ -122,12 +141,12 @@ async function* mergeRuns(files: readonly string[]): AsyncGenerator<ListedObject
 }
 
 /** Keeps the heads in order of their keys, and of their runs where these are equal. */
-function insert(heads: Head[], head: Head): void {
+function insert<Entry extends Keyed>(heads: Head<Entry>[], head: Head<Entry>): void {
   let low = 0;
   for (let high = heads.length; low < high; ) {
     const middle = (low + high) >>> 1;
-    const other = heads[middle] as Head;
-    const order = compareKeys(other.object.key, head.object.key) || other.run - head.run;
+    const other = heads[middle] as Head<Entry>;
+    const order = compareKeys(other.entry.key, head.entry.key) || other.run - head.run;
     if (order < 0) low = middle + 1;
     else high = middle;
   }

@@ -6,6 +6,7 @@ import { ByteBudget } from "../../byte-budget.ts";
 import { StoreError } from "../../errors.ts";
 import type { ListedObject } from "../../objectstore/objectstore.ts";
 import { type CompareMode, decide } from "./decision.ts";
+import type { EtagJournal } from "./etag-journal.ts";
 import { type MaxDelete, refuseDeletion } from "./deletion-guard.ts";
 import { type Lister, sortedOnDisk, UnorderedListing } from "../ordered-listing.ts";
 import { mergeEntries, syncEntries, type SyncPair } from "./merge.ts";
@@ -34,6 +35,8 @@ export interface SyncRequest {
   readonly ignoreGlacierWarnings: boolean;
   readonly partThreshold?: number | undefined;
   readonly queue: WorkQueue;
+  /** For `compare: etag`. */
+  readonly journal?: EtagJournal | undefined;
   /** Requests so far, by operation. */
   readonly requests: () => Readonly<Record<string, number>>;
   readonly signal: AbortSignal;
@@ -126,6 +129,7 @@ class SyncRun {
     this.#lists = { source: sortedOnDisk(source), destination: sortedOnDisk(destination) };
     this.#extras = [];
     Object.assign(this.counts, { scanned: 0, destinationScanned: 0, unchanged: 0 });
+    await this.#request.journal?.rewind();
     await this.compareAndCopy();
   }
 
@@ -151,9 +155,14 @@ class SyncRun {
     const { counts } = this;
     if (pair.source) counts.scanned++;
     if (pair.destination) counts.destinationScanned++;
-    const decision = decide(pair, this.#request.compare, this.#verb === "download");
-    if (decision === "same") counts.unchanged++;
-    else if (decision === "extra") {
+    const { journal, compare } = this.#request;
+    const isAsked = pair.source !== undefined && pair.destination !== undefined && pair.source.etag !== pair.destination.etag;
+    const equal = isAsked ? await journal?.find(pair.name) : undefined;
+    const decision = decide(pair, compare, this.#verb === "download", equal);
+    if (decision === "same") {
+      counts.unchanged++;
+      if (isAsked) await journal?.note(pair.name, { source: pair.source.etag, destination: pair.destination.etag });
+    } else if (decision === "extra") {
       if (this.#request.delete) this.#extras.push(pair.name);
     } else if (pair.source && !this.#handled.has(pair.name)) {
       if (this.#handled.size < MAX_HANDLED) this.#handled.add(pair.name);
@@ -179,16 +188,16 @@ class SyncRun {
       return;
     }
     if (dryRun) this.#copied({ ...pair, size: object.size }, overwrite);
-    else await queue.add(() => this.#copy(object, to, pair, overwrite));
+    else await queue.add(() => this.#copy(object, to, { ...pair, name }, overwrite));
   }
 
   async #copy(
     object: ListedObject,
     to: string,
-    pair: { readonly source: string; readonly destination: string },
+    { name, ...pair }: { readonly name: string; readonly source: string; readonly destination: string },
     overwrite: boolean,
   ): Promise<void> {
-    const { onEvent, queue, signal } = this.#request;
+    const { onEvent, queue, signal, journal } = this.#request;
     try {
       const result = await transferObject(object, to, this.#transfer);
       if (result.kind === "vanished") {
@@ -197,6 +206,7 @@ class SyncRun {
         return;
       }
       this.#copied({ ...pair, size: result.size }, overwrite);
+      if (result.source !== result.destination) await journal?.note(name, result);
       if (result.warning !== undefined) this.#warn(pair.source, result.warning);
     } catch (error) {
       if (signal.aborted) return;

@@ -2,10 +2,15 @@
  * Syncs as they are asked for: by a command line or by `jobs:` in the configuration. Opens both sides, runs, prints, closes.
  * Knows no clock and no process.
  */
+import { createHash } from "node:crypto";
+import { homedir } from "node:os";
+import { join, resolve } from "node:path";
 import type { GatewayConfig, JobConfig } from "../../config/gateway-config.ts";
+import { formatStorageLocation } from "../../config/storage-location.ts";
 import type { StoreLimits } from "../../objectstore/objectstore.ts";
 import type { JobContext, JobKind, JobOutcome } from "../job.ts";
 import { worstExitCode } from "../job.ts";
+import { EtagJournal } from "./etag-journal.ts";
 import { nameExcluder } from "./name-filter.ts";
 import { runSync } from "./run-sync.ts";
 import type { SyncSummary } from "./sync-events.ts";
@@ -80,9 +85,13 @@ async function runPair(pair: Pair, args: SyncArguments, context: SyncContext, ou
   try {
     const destination = await openSide(pair.destination, { ...options, role: "destination" });
     const startedMs = performance.now();
+    let journal: EtagJournal | undefined;
+    let isWhole = false;
     try {
-      return await runSync({
+      journal = await openJournal(pair, args, context.config, output);
+      const summary = await runSync({
         ...args,
+        journal,
         source,
         destination,
         excluded: nameExcluder(args.filters, args.includePartial),
@@ -95,12 +104,42 @@ async function runPair(pair: Pair, args: SyncArguments, context: SyncContext, ou
           context.onProgress?.({ objects: counts.scanned });
         },
       });
+      isWhole = summary.fatal === undefined && !summary.interrupted;
+      return summary;
     } finally {
+      await journal?.finish(isWhole);
       await destination.store.close();
     }
   } finally {
     await source.store.close();
   }
+}
+
+/** The memory of `--etag`. Where its usual place cannot be used, the sync goes on without it and says so. */
+async function openJournal(
+  pair: Pair,
+  args: SyncArguments,
+  config: GatewayConfig | undefined,
+  output: SyncOutput,
+): Promise<EtagJournal | undefined> {
+  if (args.compare !== "etag") return undefined;
+  const path = journalPath(pair, args, config);
+  try {
+    return await EtagJournal.open(path, { readOnly: args.dryRun });
+  } catch (error) {
+    if (args.journal !== undefined) throw error;
+    output.note(`--etag remembers nothing: ${error instanceof Error ? error.message : String(error)} (--journal FILE names another place)`);
+    return undefined;
+  }
+}
+
+/** Where the ETags of this pair are remembered: with the gateway's state, or in the home of whoever runs the command. */
+function journalPath({ source, destination }: Pair, { journal }: SyncArguments, config: GatewayConfig | undefined): string {
+  if (journal !== undefined) return resolve(journal);
+  const state = config?.server.state ?? join(process.env.XDG_STATE_HOME ?? join(homedir(), ".local/state"), "sftp-s3-gateway");
+  const places = [source, destination].map(({ location, connection }) => [formatStorageLocation(location), connection?.endpoint]);
+  const name = createHash("sha256").update(JSON.stringify(places)).digest("hex").slice(0, 32);
+  return join(state, "sync-journals", `${name}.jsonl`);
 }
 
 /** The worst of several syncs: interrupted over failed over warnings over clean. */

@@ -51,6 +51,8 @@ export interface SyncArguments {
   readonly output: "all" | "no-progress" | "errors" | "nothing";
   readonly json: boolean;
   readonly report: string | undefined;
+  /** File of `--etag`'s memory, where it is not the usual one. */
+  readonly journal: string | undefined;
   readonly configFile: string | undefined;
   readonly connection: ConnectionFlags;
   readonly storage: StorageFlags;
@@ -76,6 +78,7 @@ const FLAGS = {
   progress: { type: "boolean" },
   json: { type: "boolean" },
   report: { type: "string" },
+  journal: { type: "string" },
   all: { type: "boolean" },
   config: { type: "string" },
   profile: { type: "string" },
@@ -119,6 +122,7 @@ export function parseSyncArguments(words: readonly string[]): SyncArguments {
     output: outputOf(values),
     json: values.json === true,
     report: values.report,
+    journal: values.journal,
     configFile: values.config,
     connection: {
       profile: values.profile,
@@ -163,6 +167,7 @@ function checkPlaces(places: readonly string[], all: boolean): void {
 function checkValues(values: Values): void {
   const modes = [values["size-only"], values["exact-timestamps"], values.etag].filter(Boolean);
   if (modes.length > 1) throw new SyncUsageError("write one of --size-only, --exact-timestamps and --etag");
+  if (values.journal !== undefined && values.etag !== true) throw new SyncUsageError("--journal belongs to --etag");
   const { "page-size": pageSize, "copy-props": copyProps, "endpoint-url": endpoint } = values;
   if (pageSize !== undefined && !/^[1-9]\d{0,5}$/.test(pageSize)) throw new SyncUsageError("--page-size: write a whole number");
   if (copyProps !== undefined && !["none", "metadata-directive", "default"].includes(copyProps))

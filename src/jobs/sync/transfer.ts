@@ -29,7 +29,14 @@ export interface TransferOptions {
 
 /** What became of it. `vanished`: the source was gone before it could be copied. */
 export type TransferResult =
-  | { readonly kind: "copied"; readonly size: number; readonly warning?: string | undefined }
+  | {
+      readonly kind: "copied";
+      readonly size: number;
+      /** ETags of the version that was copied and of the copy. */
+      readonly source: string;
+      readonly destination: string;
+      readonly warning?: string | undefined;
+    }
   | { readonly kind: "vanished" };
 
 /** True if the stores copy among themselves. */
@@ -42,8 +49,8 @@ export async function transferObject(object: ListedObject, to: string, options: 
   let version: Version = object;
   for (let change = 0; ; change++) {
     try {
-      const warning = copiesServerSide(options) ? await copyOnServer(version, to, options) : await stream(version, to, options);
-      return { kind: "copied", size: version.size, warning };
+      const { etag, warning } = await (copiesServerSide(options) ? copyOnServer(version, to, options) : stream(version, to, options));
+      return { kind: "copied", size: version.size, source: version.etag, destination: etag, warning };
     } catch (error) {
       if (!(error instanceof StoreError) || (error.code !== "not-found" && error.code !== "precondition-failed")) throw error;
       const next = await currentVersion(object.key, options);
@@ -52,6 +59,12 @@ export async function transferObject(object: ListedObject, to: string, options: 
       version = next;
     }
   }
+}
+
+/** A copy that was made. */
+interface Copied {
+  readonly etag: string;
+  readonly warning?: string | undefined;
 }
 
 type Version = Pick<ListedObject, "key" | "size" | "etag" | "lastModifiedMs">;
@@ -65,19 +78,18 @@ async function currentVersion(key: string, { source, signal }: TransferOptions):
   }
 }
 
-async function copyOnServer(version: Version, to: string, options: TransferOptions): Promise<string | undefined> {
+async function copyOnServer(version: Version, to: string, options: TransferOptions): Promise<Copied> {
   const { source, destination, partThreshold, signal } = options;
   if (!source.copyOrigin || !destination.copyFrom) throw new StoreError("unsupported", "these stores do not copy among themselves");
-  const { warning } = await destination.copyFrom(source.copyOrigin, version.key, to, {
+  return destination.copyFrom(source.copyOrigin, version.key, to, {
     sourceIfMatch: version.etag,
     sourceSize: version.size,
     ...(partThreshold === undefined ? {} : { partThreshold }),
     signal,
   });
-  return warning;
 }
 
-async function stream(version: Version, to: string, options: TransferOptions): Promise<string | undefined> {
+async function stream(version: Version, to: string, options: TransferOptions): Promise<Copied> {
   const { source, destination, budget, signal } = options;
   const { limits } = destination;
   const partSize = Math.max(PART_SIZE, limits.minPartSize, Math.ceil(version.size / limits.maxParts));
@@ -99,8 +111,8 @@ async function stream(version: Version, to: string, options: TransferOptions): P
       }
       if (size !== read.info.size) throw new StoreError("io", `${size} of ${read.info.size} bytes of '${version.key}' arrived`);
       signal.throwIfAborted();
-      await writer.commit();
-      return warning;
+      const { etag } = await writer.commit();
+      return { etag, warning };
     } catch (error) {
       read.destroy();
       // The failure that matters is the first; what abort cannot remove, the sweep finds.

@@ -330,4 +330,47 @@ describe("sync", () => {
     expect([code, err.join("\n")]).toEqual([2, expect.stringContaining("its tags were not copied: grant s3:GetObjectTagging")]);
     expect(server.contents.object("sp-assets-ca-snapshot", "x/small")?.system["x-amz-tagging"]).toBeUndefined();
   });
+
+  it("--etag remembers which ETags of parts belong together, copies what was replaced at the same size, and no more", async () => {
+    const { accessKeyId, secretAccessKey } = server.credentials;
+    const connection = { endpoint: server.endpoint, pathStyle: true, accessKeyId, secretAccessKey, limits: { minPartSize: 1024 } };
+    const { store } = await openStorage("s3://sp-assets-us", connection);
+    const plantParts = async (key: string, fill: number): Promise<void> => {
+      const writer = new ObjectWriter(store, { key, properties: {}, partSize: 1024 });
+      for (let part = 0; part < 3; part++) await writer.write(Buffer.alloc(1024, fill + part));
+      await writer.commit();
+    };
+    for (const key of ["a", "z/～", "z/🦋"]) await plantParts(key, 1);
+    plant("sp-assets-us", ["plain"]);
+    const journal = join(folder, "state", "journal.jsonl");
+    const words = ["sync", "s3://sp-assets-us", "s3://sp-assets-na-snapshots", "--etag", "--journal", journal, "--no-progress"];
+    const copied = async (...more: string[]): Promise<string[]> => {
+      const { out, err, code } = await runCommand(...words, ...more);
+      expect([code, err]).toEqual([0, []]);
+      return out.flatMap((line) => /copy: s3:\/\/sp-assets-us\/(\S+)/.exec(line)?.[1] ?? []).sort();
+    };
+    expect(await copied("--dryrun")).toHaveLength(4);
+    expect(existsSync(journal)).toBe(false);
+    expect(await copied()).toEqual(["a", "plain", "z/🦋", "z/～"]);
+    expect(await copied()).toEqual([]);
+    await plantParts("z/🦋", 9);
+    // Times say nothing: the copy is newer than what replaced its source.
+    server.contents.put("sp-assets-na-snapshots", "z/🦋", server.contents.object("sp-assets-na-snapshots", "z/🦋")?.bytes() ?? "", {
+      lastModifiedMs: Date.now() + 60_000,
+    });
+    expect(await copied("--dryrun")).toEqual(["z/🦋"]);
+    expect(await copied()).toEqual(["z/🦋"]);
+    expect(await copied()).toEqual([]);
+    const lines = readFileSync(journal, "utf8").trim().split("\n");
+    expect(lines.map((line) => (JSON.parse(line) as { key: string }).key).sort()).toEqual(["a", "z/🦋", "z/～"]);
+
+    // An interrupted run keeps what was known; damaged lines are passed over.
+    writeFileSync(journal, `${readFileSync(journal, "utf8")}{"key": "cut o`);
+    server.contents.delete("sp-assets-us", "plain");
+    server.fault({ operation: "ListObjectsV2", times: 99, action: { kind: "status", status: 403, code: "AccessDenied", message: "no" } });
+    expect((await runCommand(...words)).code).toBe(1);
+    server.clearFaults();
+    expect(await copied()).toEqual([]);
+    await store.close();
+  });
 });
