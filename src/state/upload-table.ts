@@ -97,6 +97,11 @@ export class UploadTable {
     await this.#rows.put([this.#volume, row.name, row.id], row);
   }
 
+  /** Puts `row`, which was called `oldName`, under its name; its parts stay. */
+  async rename(row: UploadRow, oldName: string): Promise<void> {
+    await Promise.all([this.put(row), this.#rows.remove([this.#volume, oldName, row.id])]);
+  }
+
   /** Adds a stored part to an upload. */
   async putPart(id: string, part: UploadPartRow): Promise<void> {
     await this.#parts.put([id, partKey(part.partNumber)], part);

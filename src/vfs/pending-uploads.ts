@@ -82,8 +82,10 @@ export interface PendingUploads {
   discard(key: string): Promise<boolean>;
   /**
    * Renames an unpublished upload to `to`: a parked one is published if `to` is its final name (or published and then
-   * copied if it is another), one that is open goes on under the new name. False if there is none under `from`, or
+   * copied if it is another), one that is open goes on under the new name, a dropped one can be continued under it. False if there is none under `from`, or
    * something published besides, which is the caller's to rename; `exists` if `to` is published and not `replace`.
    */
   rename(from: string, to: string, options: { readonly replace: boolean; readonly path: string }): Promise<boolean>;
+  /** What is published under `from` was renamed to `to`: an interrupted upload that would have replaced it goes along. */
+  follow(from: string, to: string): Promise<void>;
 }

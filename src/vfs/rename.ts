@@ -50,6 +50,7 @@ export async function rename(from: Target, to: Target, options: { readonly repla
     throw isMissing(error) ? notFound(from) : toFsError(error, from.path);
   }
   if (unpublishedThere) await pending.discard(to.key);
+  if (unpublished) await pending.follow(from.key, to.key);
   volume.tree.learnNoFile(from.key, volume.tree.tick());
 }
 

@@ -60,6 +60,12 @@ export class RestingUploads {
     }
   }
 
+  /** A dropped upload is called `to` from now on, in place of any other of that name. Rejects if that cannot be written down. */
+  async rename(row: UploadRow, to: string): Promise<void> {
+    await UploadRecord.resting(this.#volume, row).rename(to);
+    await this.replace(row.user, to, row.id);
+  }
+
   /** Ends one resting upload. Rejects with the store's error. */
   async discard(row: UploadRow): Promise<void> {
     new UploadLife(lifeOf(row)).become("discarded");

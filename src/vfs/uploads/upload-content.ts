@@ -292,9 +292,10 @@ export class UploadContent {
     const base = this.#base;
     this.#record ??= UploadRecord.begin(volume, { id: newId(), user, name: request.key, key, base });
     const record = this.#record;
+    // A resumed upload that was renamed while it rested is known to the store under its old key.
     const options = {
       store: volume.store,
-      key,
+      key: record.row.key,
       keeper: volume,
       announced: this.#announced.inOpen,
       mirror: mirrorOf(request.flags),

@@ -111,6 +111,14 @@ export class UploadRecord {
     await this.#writing;
   }
 
+  /** The owner calls a resting upload `name` from now on. What the store knows keeps its key until it is published. */
+  async rename(name: string): Promise<void> {
+    const oldName = this.#row.name;
+    if (oldName === name) return;
+    this.#row = { ...this.#row, name, key: this.#row.uploadId === undefined ? name : this.#row.key };
+    await this.#volume.table.rename(this.#row, oldName);
+  }
+
   /** The upload is over: forgets the row. */
   async forget(): Promise<void> {
     const { name, id, tail } = this.#row;

@@ -134,8 +134,13 @@ export class UploadView implements PendingUploads {
       }
       if (!row && open.length === 0) return false;
       const isPublished = await this.#isPublished(from);
+      if (row && open.length === 0) {
+        if (!isPublished && !options.replace && (await this.#isPublished(to))) throw exists(options.path);
+        await resting.rename(row, to);
+        return !isPublished;
+      }
       if (open.length > 0 && open.every(({ handle }) => handle.isMovable || !isPublished)) {
-        if (!options.replace && (await this.#isPublished(to))) throw new FsError("exists", `${options.path}: the file is already there`);
+        if (!options.replace && (await this.#isPublished(to))) throw exists(options.path);
         for (const { handle } of open) await handle.moveTo({ key: to, path: options.path });
         return !isPublished;
       }
@@ -145,6 +150,11 @@ export class UploadView implements PendingUploads {
       throw toFsError(error, options.path);
     }
     throw new FsError("stale", `${options.path}: the upload of this file is not finished; finish it before renaming`);
+  }
+
+  async follow(from: string, to: string): Promise<void> {
+    const row = await this.#registry.resting.find(this.#owner.user, from);
+    if (row?.state === "dropped") await this.#registry.resting.rename(row, to);
   }
 
   /** The latest upload of `key` that this very session has open. */
@@ -170,6 +180,10 @@ export class UploadView implements PendingUploads {
   #liveEntry({ name, session, handle }: LiveUpload): PendingEntry {
     return { key: name, state: session === this.#owner.session ? "live-here" : "live-elsewhere", attributes: handle.snapshot };
   }
+}
+
+function exists(path: string): FsError {
+  return new FsError("exists", `${path}: the file is already there`);
 }
 
 function rowEntry(row: UploadRow): PendingEntry {

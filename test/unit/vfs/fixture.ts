@@ -124,6 +124,10 @@ export class SimpleUploads implements PendingUploads {
     return this.entries.get(key)?.state !== "live-here" && this.entries.delete(key);
   }
 
+  async follow(from: string, to: string): Promise<void> {
+    await this.rename(from, to);
+  }
+
   async rename(from: string, to: string): Promise<boolean> {
     const entry = this.entries.get(from);
     if (!entry) return false;

@@ -136,12 +136,6 @@ describe("a dropped upload", () => {
     expect(await fixture.unfinished()).toEqual([]);
     expect(await fixture.view().list("")).toEqual([]);
   });
-
-  it("is not renamed", async () => {
-    await drop(bytes);
-    const renamed = fixture.view("two").rename(key, "a/other", { replace: false, path: "/a/other" });
-    await expect(renamed).rejects.toMatchObject({ code: "stale" });
-  });
 });
 
 describe("an interrupted overwrite", () => {

@@ -4,7 +4,14 @@ import { DEFAULT_TEMPORARY_NAMES, TemporaryNames, unmistakable } from "../../../
 it("rclone's names are understood by default, and nothing that only looks alike", () => {
   const names = new TemporaryNames(DEFAULT_TEMPORARY_NAMES);
   expect(names.finalKey("u/a.b/x (1).jpg.pugixik4.partial")).toBe("u/a.b/x (1).jpg");
-  const others = ["x.jpg.partial", "x.short.partial", "x.too-long1.partial", "x.pugixik4.partially", "x.pugi/ik4.partial", ".pugixik4.partial"];
+  const others = [
+    "x.jpg.partial",
+    "x.short.partial",
+    "x.too-long1.partial",
+    "x.pugixik4.partially",
+    "x.pugi/ik4.partial",
+    ".pugixik4.partial",
+  ];
   for (const key of others) expect(names.finalKey(key)).toBeUndefined();
 });
 
