@@ -9,12 +9,27 @@ import { JobHistory } from "../jobs/job-history.ts";
 import { type HeldLock, takeLock } from "../jobs/job-lock.ts";
 import type { ScheduledJob } from "../jobs/scheduler.ts";
 import { createSyncJob } from "../jobs/sync/sync-job.ts";
+import { openSide, regionPair } from "../jobs/sync/sync-places.ts";
 import { sweep, type Swept, type SweepPlace } from "../jobs/sweep-job.ts";
 import type { Logger } from "../log.ts";
 import { openStorage } from "../objectstore/open-store.ts";
 import { type Clock, systemClock } from "../vfs/uploads/clock.ts";
 import { TemporaryNames, unmistakable } from "../vfs/uploads/temporary-names.ts";
 import { type OpenedStorage, openUserStorage } from "./storages.ts";
+
+/** Where a region is synced to: a sync that was killed leaves unfinished uploads there. */
+async function openRegionBackup(region: string, config: GatewayConfig): Promise<SweepPlace & { close(): Promise<void> }> {
+  const { destination } = regionPair(region, config);
+  const { store, prefix } = await openSide(destination, {
+    flags: { profile: undefined, region: undefined, sourceRegion: undefined, endpointUrl: undefined },
+    storage: { storageClass: undefined, acl: undefined, sse: undefined, sseKmsKeyId: undefined },
+    role: "source",
+    dryRun: true,
+    onRequest: () => undefined,
+    onThrottle: () => undefined,
+  });
+  return { owner: `backup of ${region}`, kind: "uploads", store, prefix, close: () => store.close() };
+}
 
 type JobOfKind<Kind extends JobConfig["kind"]> = JobConfig & { readonly kind: Kind };
 
@@ -123,6 +138,9 @@ export class JobServices {
         const owner = `archives of ${user.name}`;
         if (!backups || !user.backup) continue;
         await add(owner, async () => ({ owner, kind: "archives", ...(await openDestination(backups.storage, user.name, log)) }));
+      }
+      for (const { name, backup } of config.regions.values()) {
+        if (backup?.startsWith("s3://")) await add(`backup of ${name}`, () => openRegionBackup(name, config));
       }
       await add("locks", async () => {
         const { store, prefix, [Symbol.asyncDispose]: close } = await this.#openLocks();

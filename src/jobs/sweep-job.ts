@@ -25,7 +25,8 @@ export interface Swept {
 /** A prefix of a store to be swept. */
 export interface SweepPlace {
   readonly owner: string;
-  readonly kind: "storage" | "archives" | "locks";
+  /** `uploads`: only unfinished uploads are looked for, as a sync that was killed leaves them. */
+  readonly kind: "storage" | "archives" | "locks" | "uploads";
   readonly store: ObjectStore;
   /** Empty, or ends with `/`. */
   readonly prefix: string;
@@ -66,7 +67,8 @@ class Sweeper {
       } catch (error) {
         this.#options.signal.throwIfAborted();
         this.#options.log.warn({ err: error, owner: place.owner }, "a place could not be swept");
-        this.#failures.push(place.owner);
+        // A backup that is not there, or where uploads may not be listed, is for `config check` and the bucket's lifecycle.
+        if (place.kind !== "uploads") this.#failures.push(place.owner);
       }
     }
     const counts = Object.fromEntries([...this.#counts].map(([kind, count]) => [kind, count]));
@@ -84,7 +86,7 @@ class Sweeper {
     if (place.kind === "locks") return this.#locks(place);
     await this.#uploads(place);
     if (place.kind === "storage") await this.#temporaryNames(place);
-    else await this.#leftovers(place);
+    if (place.kind === "archives") await this.#leftovers(place);
   }
 
   async #uploads({ store, prefix, owner }: SweepPlace): Promise<void> {
@@ -108,7 +110,7 @@ class Sweeper {
     const { archives } = await readCatalog(store, prefix, this.#options.signal);
     const known = new Set([CATALOG_NAME, ...archives.flatMap(filesOf)]);
     // Only names of archives: whatever else lies there is not ours.
-    const isArchive = /-assets-\d{8}(T\d{6}(\d{3})?Z)?(\.\d{3})?(\.incr)?\.tar\.xz(\.sha256|\.manifest\.jsonl)?$/;
+    const isArchive = /-assets-\d{8}(T\d{6}(\d{3})?Z)?(\.\d{3})?(\.incr)?\.tar(\.xz|\.zst)?(\.sha256|\.manifest\.jsonl)?$/;
     await this.#objects({ store, prefix }, (key, ageMs) => {
       const name = key.slice(prefix.length);
       const goes = ageMs >= LEFTOVER_AGE_MS && !known.has(name) && isArchive.test(name);

@@ -16,7 +16,11 @@ async function setUp() {
   await store.put("museum/alicia/originals/d.filepart", []);
   await fixture.run();
   await store.put("archives/alice/alice-assets-20200101.tar.xz", []);
+  await store.put("archives/alice/alice-assets-20200102T030405Z.incr.tar.zst.sha256", []);
+  await store.put("archives/alice/alice-assets-20200103.001.tar", []);
   await store.put("archives/alice/notes.txt", []);
+  await store.createUpload("backups/us/big.tif", {});
+  await store.put("backups/us/keep.filepart", []);
   await store.put("archives/locks/job-old.json", [Buffer.from(JSON.stringify({ expiresMs: nowMs }))]);
   nowMs += 8 * DAY_MS;
   await fixture.put("originals/new.filepart", "half");
@@ -24,6 +28,7 @@ async function setUp() {
   const places: SweepPlace[] = [
     { owner: "alice", kind: "storage", store, prefix: "museum/alice/" },
     { owner: "archives of alice", kind: "archives", store, prefix: "archives/alice/" },
+    { owner: "backup of us", kind: "uploads", store, prefix: "backups/us/" },
     { owner: "locks", kind: "locks", store, prefix: "archives/" },
   ];
   const swept: Swept[] = [];
@@ -45,6 +50,9 @@ const EXPECTED = [
   "unfinished upload museum/alice/originals/c",
   "temporary file museum/alice/originals/b.filepart",
   "archive leftover archives/alice/alice-assets-20200101.tar.xz",
+  "archive leftover archives/alice/alice-assets-20200102T030405Z.incr.tar.zst.sha256",
+  "archive leftover archives/alice/alice-assets-20200103.001.tar",
+  "unfinished upload backups/us/big.tif",
   "stale lock archives/locks/job-old.json",
 ];
 
@@ -55,7 +63,7 @@ it("says what it would remove, and removes exactly that", async () => {
   expect(swept.map(({ kind, key }) => `${kind} ${key}`)).toEqual(EXPECTED);
   expect(await fixture.names()).toEqual(before);
   swept.length = 0;
-  expect(await run(false)).toMatchObject({ exitCode: 0, details: { "unfinished upload": 1, "stale lock": 1 } });
+  expect(await run(false)).toMatchObject({ exitCode: 0, details: { "unfinished upload": 2, "stale lock": 1 } });
   expect(swept.map(({ kind, key }) => `${kind} ${key}`)).toEqual(EXPECTED);
   swept.length = 0;
   expect((await run(false)).summary).toBe("nothing removed");
@@ -72,5 +80,5 @@ it("goes on with the others when a place cannot be swept", async () => {
   });
   const outcome = await run(false, [{ owner: "bob", kind: "storage", store: broken, prefix: "museum/bob/" }]);
   expect(outcome).toMatchObject({ exitCode: 2, details: { failed: ["bob"] } });
-  expect(swept).toHaveLength(4);
+  expect(swept).toHaveLength(7);
 });
