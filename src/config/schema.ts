@@ -139,8 +139,10 @@ const limits = z
   .strictObject({
     loginGrace: duration(1000).default(60_000).describe("Time a connection has to log in."),
     maxAuthTries: count(1, 100).default(6).describe("Keys a connection may offer before it is ended."),
-    maxUnauthenticated: count(1, 100_000).default(512).describe("Connections that have not logged in yet, in total."),
-    maxUnauthenticatedPerIp: count(1, 100_000).default(100).describe("The same from one address."),
+    maxUnauthenticated: count(1, 100_000)
+      .default(1024)
+      .describe("Connections that have not logged in yet, in total; silent ones give way first."),
+    maxUnauthenticatedPerIp: count(1, 100_000).default(512).describe("The same from one address."),
     maxSessionsPerUser: count(1, 100_000).default(1000).describe("Connections of one user at a time."),
     maxChannelsPerConnection: count(1, 1000).default(64).describe("Sessions (sftp, scp, …) on one connection at a time."),
     idleTimeout: duration(10_000).default(3_600_000).describe("A login without any open session is ended after this."),
@@ -260,7 +262,9 @@ const listing = z
     times: z
       .enum(["auto", "exact", "listing"])
       .default("auto")
-      .describe("exact asks the store for every unknown time; listing shows the store's own; auto is exact for directories of less than 2,000 entries."),
+      .describe(
+        "exact asks the store for every unknown time; listing shows the store's own; auto is exact for directories of less than 2,000 entries.",
+      ),
   })
   .prefault({})
   .describe("Directory listings.");

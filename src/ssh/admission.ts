@@ -1,6 +1,6 @@
 /**
  * How many connections may be open that nobody has logged in on, in all and per address. A flood pushes out its own
- * oldest connections instead of keeping others out. Knows no wire.
+ * silent and oldest connections instead of keeping others out. Knows no wire.
  */
 import { plainAddress } from "../auth/key-options.ts";
 
@@ -15,7 +15,7 @@ export interface Pending {
 export interface AdmissionLimits {
   readonly total: number;
   readonly perAddress: number;
-  /** A connection this old may be pushed out by a newer one. */
+  /** A connection whose keys were exchanged so long ago may be pushed out by a newer one; others may at once. */
   readonly evictableAfterMs: number;
 }
 
@@ -35,16 +35,32 @@ export interface SourcePolicy {
   loggedIn(address: string): void;
 }
 
+/**
+ * How far a connection without login has come: nothing heard of it, its identification line read, keys exchanged. The
+ * further it is, the later it gives way.
+ */
+export type Stage = 0 | 1 | 2;
+
+/** The place of one connection without login. */
+export interface Place {
+  /** It has come further. */
+  advance(stage: Stage): void;
+  /** Gives the place back. Idempotent. */
+  release(): void;
+}
+
 interface Entry extends Pending {
-  readonly since: number;
+  stage: Stage;
+  /** When it entered its stage. */
+  since: number;
 }
 
 /** Counts the connections without login. */
 export class Admission {
   readonly #limits: AdmissionLimits;
   readonly #now: () => number;
-  /** Oldest first. */
-  readonly #pending = new Set<Entry>();
+  /** By stage; in each, those that have been in it longest come first. */
+  readonly #pending: readonly [Set<Entry>, Set<Entry>, Set<Entry>] = [new Set(), new Set(), new Set()];
   readonly #perAddress = new Map<string, number>();
 
   /** `now` in ms, monotonic. */
@@ -55,36 +71,46 @@ export class Admission {
 
   /** Connections without login. */
   get size(): number {
-    return this.#pending.size;
+    return this.#pending[0].size + this.#pending[1].size + this.#pending[2].size;
   }
 
   /**
-   * Takes a place for a new connection, pushing out an old one if need be; returns the function that gives the place
-   * back (idempotent), or undefined if all places are taken by connections too young to push out.
+   * Takes a place for a new connection. If there is none, the one that has come least far, and among those the oldest,
+   * gives way: who says something is never kept out by who says nothing. Undefined if all places are taken by connections
+   * that have exchanged keys and are too young to give way.
    */
-  admit(pending: Pending): (() => void) | undefined {
-    const entry: Entry = { address: plainAddress(pending.address), evict: pending.evict, since: this.#now() };
+  admit(pending: Pending): Place | undefined {
+    const entry: Entry = { address: plainAddress(pending.address), evict: pending.evict, stage: 0, since: this.#now() };
     const ofAddress = this.#perAddress.get(entry.address) ?? 0;
-    if (ofAddress >= this.#limits.perAddress && !this.#evictOldest(entry.address)) return undefined;
-    if (this.#pending.size >= this.#limits.total && !this.#evictOldest(undefined)) return undefined;
-    this.#pending.add(entry);
+    if (ofAddress >= this.#limits.perAddress && !this.#evictOne(entry.address)) return undefined;
+    if (this.size >= this.#limits.total && !this.#evictOne(undefined)) return undefined;
+    this.#pending[0].add(entry);
     this.#perAddress.set(entry.address, (this.#perAddress.get(entry.address) ?? 0) + 1);
-    return () => this.#release(entry);
+    return { advance: (stage) => this.#advance(entry, stage), release: () => this.#release(entry) };
   }
 
-  #evictOldest(address: string | undefined): boolean {
-    for (const entry of this.#pending) {
-      if (address !== undefined && entry.address !== address) continue;
-      if (this.#now() - entry.since < this.#limits.evictableAfterMs) return false;
-      this.#release(entry);
-      entry.evict();
-      return true;
+  #advance(entry: Entry, stage: Stage): void {
+    if (stage <= entry.stage || !this.#pending[entry.stage].delete(entry)) return;
+    entry.stage = stage;
+    entry.since = this.#now();
+    this.#pending[stage].add(entry);
+  }
+
+  #evictOne(address: string | undefined): boolean {
+    for (const entries of this.#pending) {
+      for (const entry of entries) {
+        if (address !== undefined && entry.address !== address) continue;
+        if (entry.stage === 2 && this.#now() - entry.since < this.#limits.evictableAfterMs) return false;
+        this.#release(entry);
+        entry.evict();
+        return true;
+      }
     }
     return false;
   }
 
   #release(entry: Entry): void {
-    if (!this.#pending.delete(entry)) return;
+    if (!this.#pending[entry.stage].delete(entry)) return;
     const left = (this.#perAddress.get(entry.address) ?? 1) - 1;
     if (left === 0) this.#perAddress.delete(entry.address);
     else this.#perAddress.set(entry.address, left);

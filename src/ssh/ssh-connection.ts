@@ -64,6 +64,7 @@ export interface ConnectionContext {
   readonly admitLogin: (user: AuthUser) => string | undefined;
   /** False while the server drains. */
   readonly admitsChannels: () => boolean;
+  readonly onKeys: () => void;
   readonly onLogin: (session: SessionInfo) => void;
   readonly onOffence: (offence: OffenceKind) => void;
   readonly onClosed: () => void;
@@ -114,11 +115,6 @@ export class SshConnection implements TransportEvents, ChannelLink {
     return this.#stage === "open";
   }
 
-  /** Aborted when the connection is gone. */
-  get signal(): AbortSignal {
-    return this.#closed.signal;
-  }
-
   /** Disconnects; the client is told the reason. */
   end(reason: string, code: number = DisconnectReason.BY_APPLICATION): void {
     this.#transport?.disconnect(code, reason);
@@ -127,6 +123,7 @@ export class SshConnection implements TransportEvents, ChannelLink {
   // --- TransportEvents
 
   ready(negotiated: Negotiated): void {
+    this.#context.onKeys();
     this.#hostKeyAlgorithm = negotiated.serverHostKey;
     const used = [negotiated.kex, negotiated.serverHostKey, negotiated.cs.cipher, negotiated.cs.mac, negotiated.sc.mac];
     const weak = weakAlgorithms(used);
@@ -226,7 +223,10 @@ export class SshConnection implements TransportEvents, ChannelLink {
       send: (message) => this.sendMessage(message),
       disconnect: (code, reason) => this.end(reason, code),
       accepted: (login) => this.#accepted(login),
-      exhausted: () => this.#context.onOffence("too-many-tries"),
+      exhausted: () => {
+        this.#audit.limit("too many authentication failures");
+        this.#context.onOffence("too-many-tries");
+      },
     });
   }
 

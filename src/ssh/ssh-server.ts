@@ -26,6 +26,16 @@ const KEEPALIVE_IDLE_MS = 60_000;
 /** How often a refused flood is mentioned in the log. */
 const REFUSAL_LOG_INTERVAL_MS = 10_000;
 
+const TOO_MANY = "too many connections without login";
+
+/** What a connection tells of its way to the login. */
+interface Progress {
+  /** Aborted when it takes too long or has to give way. */
+  readonly grace: AbortSignal;
+  readonly keysExchanged: () => void;
+  readonly loggedIn: () => void;
+}
+
 /** Where to listen; `port` 0 takes a free one. */
 export interface ListenAddress {
   readonly host: string;
@@ -51,7 +61,7 @@ export const DEFAULT_LIMITS: SshLimits = {
   idleMs: 3_600_000,
   stallMs: 3_600_000,
   loginGraceMs: 60_000,
-  unauthenticated: { total: 512, perAddress: 100, evictableAfterMs: 3_000 },
+  unauthenticated: { total: 1024, perAddress: 512, evictableAfterMs: 3_000 },
   sessionsPerUser: 1_000,
   rekey: { bytes: 1024 ** 3, ms: 3_600_000 },
 };
@@ -153,12 +163,15 @@ export class SshServer {
       return;
     }
     const grace = new AbortController();
-    const release = this.#admission.admit({
+    const place = this.#admission.admit({
       address: remoteAddress,
-      evict: () => grace.abort(new Error("too many connections without login")),
+      evict: () => {
+        this.#logRefusal(remoteAddress, TOO_MANY);
+        grace.abort(new Error(TOO_MANY));
+      },
     });
-    if (!release) {
-      this.#turnAway(socket, remoteAddress, "too many connections without login");
+    if (!place) {
+      this.#turnAway(socket, remoteAddress, TOO_MANY);
       return;
     }
     socket.setNoDelay(true);
@@ -169,13 +182,16 @@ export class SshServer {
     }, this.#limits.loginGraceMs);
     const loggedIn = (): void => {
       clearTimeout(timer);
-      release();
+      place.release();
     };
     socket.once("close", loggedIn);
     this.#opening.add(socket);
     socket.write(`SSH-2.0-${SOFTWARE_VERSION}\r\n`);
     readOpening(socket, grace.signal)
-      .then((opening) => this.#start(socket, remoteAddress, opening, grace.signal, loggedIn))
+      .then((opening) => {
+        place.advance(1);
+        this.#start(socket, remoteAddress, opening, { grace: grace.signal, loggedIn, keysExchanged: () => place.advance(2) });
+      })
       .catch((error: unknown) => this.#openingFailed(socket, remoteAddress, error))
       .finally(() => {
         this.#opening.delete(socket);
@@ -225,7 +241,7 @@ export class SshServer {
     });
   }
 
-  #start(socket: Socket, remoteAddress: string, opening: Opening, grace: AbortSignal, loggedIn: () => void): void {
+  #start(socket: Socket, remoteAddress: string, opening: Opening, { grace, loggedIn, keysExchanged }: Progress): void {
     const id = (++this.#lastConnection).toString(36).padStart(4, "0");
     const connection: SshConnection = new SshConnection({
       id,
@@ -243,6 +259,7 @@ export class SshServer {
         return this.registry.count(user.name) >= this.#limits.sessionsPerUser ? "too many sessions of this user" : undefined;
       },
       admitsChannels: () => !this.#draining,
+      onKeys: keysExchanged,
       onLogin: (session) => {
         loggedIn();
         this.#options.sources?.loggedIn(remoteAddress);
@@ -283,12 +300,15 @@ export class SshServer {
     socket.destroy();
   }
 
-  #turnAway(socket: Socket, remoteAddress: string, reason: string): void {
+  #logRefusal(remoteAddress: string, reason: string): void {
     const now = performance.now();
-    if (now - this.#lastRefusalLog >= REFUSAL_LOG_INTERVAL_MS) {
-      this.#lastRefusalLog = now;
-      this.#log.warn({ audit: true, remoteAddress: plainAddress(remoteAddress), reason }, "connections refused");
-    }
+    if (now - this.#lastRefusalLog < REFUSAL_LOG_INTERVAL_MS) return;
+    this.#lastRefusalLog = now;
+    this.#log.warn({ audit: true, remoteAddress: plainAddress(remoteAddress), reason }, "connections refused");
+  }
+
+  #turnAway(socket: Socket, remoteAddress: string, reason: string): void {
+    this.#logRefusal(remoteAddress, reason);
     socket.end(`${reason}\r\n`); // RFC 4253 §4.2 allows lines before the identification; clients show them
     socket.resume();
     setTimeout(() => socket.destroy(), 1_000).unref();

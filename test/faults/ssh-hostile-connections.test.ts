@@ -33,9 +33,10 @@ it("lets a login in through a flood of half-open connections", async () => {
   for (const socket of flood) socket.destroy();
 });
 
-it("turns newcomers away while all places are taken by young connections, and says why", async () => {
+it("turns newcomers away while all places are taken by young connections with keys, and says why", async () => {
   fixture = await startServer({ limits: { unauthenticated: { total: 100, perAddress: 3, evictableAfterMs: 60_000 } } });
-  const flood = await Promise.all(Array.from({ length: 3 }, () => halfOpen(fixture.port)));
+  const flood = [];
+  for (let at = 0; at < 3; at++) flood.push((await RawClient.connect(fixture.port)).socket);
   const extra = await halfOpen(fixture.port);
   await closed(extra);
   const line = await fixture.logged((entry) => entry.audit === true);
