@@ -34,6 +34,8 @@ export interface OldServer {
   readonly commands: readonly CronCommand[];
   /** Private host key files, as paths on the old server. */
   readonly hostKeys: readonly string[];
+  /** In which crontabs count; undefined for UTC, or if it is not said. */
+  readonly timezone: string | undefined;
   readonly notes: readonly Note[];
 }
 
@@ -53,7 +55,10 @@ export async function readOldServer(root: string, checkKey: CheckKey): Promise<O
   const { commands, mounts: mountedByCron } = await readCronCommands(read);
   const hostKeys = (await read.names("/etc/ssh")).filter((name) => /^ssh_host_.*_key$/.test(name)).map((name) => `/etc/ssh/${name}`);
   if (hostKeys.length === 0) notes.push({ file: "/etc/ssh", line: 0, text: "no host keys: customers will see a changed fingerprint" });
-  return { accounts, mounts: unique([...mounts, ...mountedByCron]), commands, hostKeys, notes };
+  const timezone = (await read.lines("/etc/timezone"))[0]?.text.trim();
+  const isUtc = timezone === undefined || /^(?:Etc\/)?(?:UTC|UCT|Universal|Zulu|GMT)?$/.test(timezone);
+  const mountsFound = unique([...mounts, ...mountedByCron]);
+  return { accounts, mounts: mountsFound, commands, hostKeys, timezone: isUtc ? undefined : timezone, notes };
 }
 
 /** Files below a root. What is there and cannot be read becomes a note. */
@@ -119,14 +124,22 @@ async function readKeys(read: Reader, home: string, checkKey: CheckKey): Promise
   for (const place of await read.lines(`${home}/.ssh/authorized_keys`)) {
     const line = place.text.trim();
     if (line === "" || line.startsWith("#")) continue;
+    const bare = withoutSftpCommand(line);
     try {
-      checkKey(line);
-      keys.push(line);
+      checkKey(bare);
+      keys.push(bare);
+      if (bare !== line) read.note(place, "its command= was left out: sftp, scp and rsync are all that the gateway serves");
     } catch (error) {
       read.note(place, error instanceof Error ? error.message : String(error));
     }
   }
   return keys;
+}
+
+/** A key that was held to sftp by a forced command needs none here. */
+function withoutSftpCommand(line: string): string {
+  const command = /(^|,)command="(?:internal-sftp|\/usr\/\S*\/sftp-server)[^"]*"(,|(?=\s))/;
+  return line.replace(command, (_all, before: string, after: string) => (before === "" ? "" : after)).trimStart();
 }
 
 /** Mounts of fstab, and those that run: s3fs hides bucket and options from /proc/mounts, its command line has them. */

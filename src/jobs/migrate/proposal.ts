@@ -21,22 +21,21 @@ export function proposeConfig(server: OldServer): Proposal {
   const notes = [...server.notes];
   const mountPoints = new Map<string, string>();
   const users: Values = {};
-  const taken: { readonly name: string; readonly location: StorageLocation }[] = [];
-  for (const account of server.accounts) {
-    const entry = userOf(account, server.mounts, notes);
-    if (!entry) continue;
-    const other = taken.find(({ location }) => overlaps(location, entry.location));
+  const taken: Entry[] = [];
+  for (const entry of withoutOverseers(server, notes)) {
+    const { account, location, values, mountPoint } = entry;
+    const other = taken.find((earlier) => overlaps(earlier.location, location));
     if (other) {
-      const text = `account ${account.name} uses the same files as ${other.name}: not taken over; write shared: true for both`;
+      const text = `account ${account.name} uses the same files as ${other.account.name}: not taken over; write shared: true for both`;
       notes.push({ file: account.file, line: account.line, text });
       continue;
     }
-    taken.push({ name: account.name, location: entry.location });
-    users[account.name] = entry.values;
-    if (entry.mountPoint !== undefined) mountPoints.set(account.name, entry.mountPoint);
+    taken.push(entry);
+    users[account.name] = values;
+    if (mountPoint !== undefined) mountPoints.set(account.name, mountPoint);
   }
   for (const mount of server.mounts) {
-    if ([...mountPoints.values()].includes(mount.mountPoint)) continue;
+    if ([...mountPoints.values()].some((point) => point === mount.mountPoint || point.startsWith(`${mount.mountPoint}/`))) continue;
     notes.push({
       file: mount.file,
       line: mount.line,
@@ -46,6 +45,8 @@ export function proposeConfig(server: OldServer): Proposal {
   const { regions, jobs } = syncsOf(server);
   const backups = backupsOf(server, users, jobs, notes);
   const config: Values = { server: { hostKeys: "keys/" }, ...(Object.keys(regions).length > 0 ? { regions } : {}), ...backups };
+  const { timezone } = server;
+  if (timezone !== undefined) for (const job of Object.values(jobs)) Object.assign(job as Values, { timezone });
   if (Object.keys(jobs).length > 0) config.jobs = jobs;
   config.users = users;
   return { yaml: `${head(server)}${stringify(config, { lineWidth: 0 })}`, notes, mountPoints };
@@ -62,15 +63,53 @@ function head({ hostKeys }: OldServer): string {
     .join("");
 }
 
+/** An account as a user of the configuration. */
+interface Entry {
+  readonly account: OldAccount;
+  readonly values: Values;
+  readonly location: StorageLocation;
+  readonly mountPoint: string | undefined;
+}
+
+/** All accounts but those whose mount holds others' files: the operators' own. */
+function withoutOverseers(server: OldServer, notes: Note[]): Entry[] {
+  const entries = server.accounts.flatMap((account): Entry[] => {
+    const found = userOf(account, server, notes);
+    return found ? [{ account, ...found }] : [];
+  });
+  return entries.filter((entry) => {
+    const inside = entries.filter((other) => other !== entry && contains(entry.location, other.location));
+    if (inside.length === 0) return true;
+    const { name, file, line } = entry.account;
+    const whose = inside.slice(0, 3).map(({ account }) => account.name);
+    const text = `account ${name} is not taken over: its mount holds the files of ${whose.join(", ")}${inside.length > 3 ? " and others" : ""}, it seems to be an operator's`;
+    notes.push({ file, line, text });
+    return false;
+  });
+}
+
+/** True if all of `inner` lies below `outer`, which is larger. */
+function contains(outer: StorageLocation, inner: StorageLocation): boolean {
+  if (outer.kind === "s3" && inner.kind === "s3")
+    return outer.bucket === inner.bucket && inner.prefix !== outer.prefix && inner.prefix.startsWith(outer.prefix);
+  if (outer.kind === "file" && inner.kind === "file") return inner.folder !== outer.folder && inner.folder.startsWith(outer.folder);
+  return false;
+}
+
 function userOf(
   account: OldAccount,
-  mounts: readonly Mount[],
+  { mounts, commands }: OldServer,
   notes: Note[],
 ): { readonly values: Values; readonly location: StorageLocation; readonly mountPoint: string | undefined } | undefined {
   const { name, home, keys } = account;
   const wrong = checkName(name);
   // The home's own mount, else the operators' mount of all customers, in which each has a folder.
-  const own = mounts.find(({ mountPoint }) => mountPoint.startsWith(`${home}/`));
+  const inHome = mounts.find(({ mountPoint }) => mountPoint.startsWith(`${home}/`));
+  const own = inHome ?? folderInMount(account, mounts, commands);
+  if (own && !inHome) {
+    const text = `account ${name} has no mount of its own: its files are taken to be ${own.mountPoint}, from which it was backed up`;
+    notes.push({ file: account.file, line: account.line, text });
+  }
   const uri = own ? `s3://${own.bucket}/${own.path}` : `file://${home}/attachments`;
   const location = parseStorageLocation(uri);
   const reason = wrong ?? (typeof location === "string" ? location : undefined);
@@ -88,6 +127,16 @@ function userOf(
     keys,
   };
   return { values, location, mountPoint: own?.mountPoint };
+}
+
+/** The operators' mount of all customers, in which the account has a folder: its backup was made from there. */
+function folderInMount({ name }: OldAccount, mounts: readonly Mount[], commands: OldServer["commands"]): Mount | undefined {
+  for (const command of commands) {
+    if (command.kind !== "backup" || command.member.replaceAll(/^\.?\/|\/+$/g, "") !== name) continue;
+    const mount = mounts.find(({ mountPoint }) => mountPoint === command.folder.replace(/\/+$/, ""));
+    if (mount) return { ...mount, path: mount.path === "" ? name : `${mount.path}/${name}`, mountPoint: `${mount.mountPoint}/${name}` };
+  }
+  return undefined;
 }
 
 /** Secrets stay where they are: the proposal refers to the environment and says which file has them. */
@@ -132,11 +181,23 @@ function syncsOf({ commands }: OldServer): { readonly regions: Values; readonly 
   return { regions, jobs };
 }
 
-function backupsOf({ commands }: OldServer, users: Values, jobs: Values, notes: Note[]): Values {
+/** Whose home the folder that is archived whole, or the archive, lies in. */
+function ownerOf({ folder, archive }: { readonly folder: string; readonly archive: string }, { accounts }: OldServer): string {
+  const owner = (path: string): string | undefined => accounts.find(({ home }) => path.startsWith(`${home}/`))?.name;
+  return owner(folder) ?? owner(archive) ?? "";
+}
+
+function backupsOf(server: OldServer, users: Values, jobs: Values, notes: Note[]): Values {
   const bySchedule = new Map<string, string[]>();
-  for (const command of commands) {
+  for (const command of server.commands) {
     if (command.kind !== "backup") continue;
-    const name = command.member.replaceAll(/^.*\/|\/+$/g, "");
+    const isWhole = /^\.?\/?\*?$/.test(command.member);
+    const name = isWhole ? ownerOf(command, server) : command.member.replaceAll(/^.*\/|\/+$/g, "");
+    if (/[$*]/.test(name)) {
+      notes.push({ file: command.file, line: command.line, text: `backup of ${command.member} is taken to mean all users` });
+      bySchedule.set(command.schedule, Object.keys(users));
+      continue;
+    }
     if (!Object.hasOwn(users, name)) {
       notes.push({ file: command.file, line: command.line, text: `backup of ${command.member} to ${command.archive} belongs to no user` });
       continue;
@@ -147,7 +208,7 @@ function backupsOf({ commands }: OldServer, users: Values, jobs: Values, notes: 
   let number = 0;
   for (const [schedule, names] of bySchedule) {
     const timing = schedule === "" ? {} : { schedule };
-    jobs[number++ === 0 ? "backups" : `backups-${number}`] = { kind: "backup", users: names, ...timing };
+    jobs[number++ === 0 ? "backups" : `backups-${number}`] = { kind: "backup", users: [...new Set(names)], ...timing };
   }
   return { backups: { to: "file:///srv/backups" } };
 }

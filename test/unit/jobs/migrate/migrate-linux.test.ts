@@ -78,7 +78,92 @@ MAILTO=ops@example.org
   write("etc/ssh/sshd_config", "Port 22\n");
 }
 
+/** A server as it has grown over ten years: an operator's mount of all, scripts, redirections, forced commands. */
+function plantGrownServer(): void {
+  const accounts = ["ubuntu", "kubio", "nhmd", "calvert", "geneva", "lund"];
+  write(
+    "etc/passwd",
+    ["root:x:0:0::/root:/bin/bash", ...accounts.map((name, at) => `${name}:x:${1000 + at}:${1000 + at}::/home/${name}:/bin/bash`), ""].join(
+      "\n",
+    ),
+  );
+  for (const name of accounts) write(`home/${name}/.ssh/authorized_keys`, `${ALICE}\n`);
+  write(
+    "home/nhmd/.ssh/authorized_keys",
+    `restrict,command="internal-sftp -f AUTH",from="198.51.100.0/24" ${BOB}\ncommand="internal-sftp" ${ALICE}\ncommand="/root/do" ${ALICE}\n`,
+  );
+  write(
+    "etc/fstab",
+    `sp-assets-us /home/ubuntu/attachments fuse.s3fs _netdev,allow_other,iam_role=auto,url=https://s3.us-east-1.amazonaws.com 0 0
+sp-assets-us:/kubio /home/kubio/attachments fuse.s3fs _netdev,allow_other,uid=1001,iam_role=auto 0 0
+s3fs#sp-assets-eu:/nhmd /home/nhmd/attachments fuse _netdev,passwd_file=/etc/passwd-s3fs,endpoint=eu-central-1 0 0
+#s3fs#old:/x /mnt/x fuse _netdev 0 0
+`,
+  );
+  write("proc/813/cmdline", "/usr/bin/s3fs\0sp-assets-us:/kubio\0/home/kubio/attachments\0-o\0rw,iam_role=auto\0");
+  write(
+    "var/spool/cron/crontabs/root",
+    `0 3 * * 0 tar -cJf /home/kubio/kubio-assets.tar.xz -C /home/ubuntu/attachments kubio && chown kubio:kubio /home/kubio/kubio-assets.tar.xz
+15 3 * * 0 nice -n 19 ionice -c 3 tar cJf /home/calvert/calvert-assets.tar.xz -C /home/ubuntu/attachments calvert >> /var/log/tar.log 2>&1
+30 3 * * 6 /usr/local/sbin/nhmd-backup.sh > /dev/null 2>&1
+0 5 * * * certbot renew
+`,
+  );
+  write(
+    "usr/local/sbin/nhmd-backup.sh",
+    "#!/bin/bash\nset -e\n# weekly\ntar --create --xz --file=/home/nhmd/nhmd-assets.tar.xz \\\n  --directory=/home/nhmd/attachments .\nrclone copy a b\n",
+  );
+  write(
+    "etc/cron.d/sync-assets",
+    `0 1 * * * ubuntu aws s3 sync s3://sp-assets-us s3://sp-assets-na-snapshots --size-only >> /var/log/sync.log 2>&1 ; aws s3 sync s3://sp-assets-eu/ s3://sp-assets-eu-snapshot --size-only
+20 1 * * * ubuntu aws --profile il s3 sync s3://sp-assets-il s3://rds-backups-il/asset-backups --exclude "*.tmp" 2>/dev/null
+`,
+  );
+  write("etc/ssh/ssh_host_rsa_key", "PRIVATE");
+  write("etc/timezone", "America/Chicago\n");
+}
+
 describe("migrate linux", () => {
+  it("understands a server that has grown: operators' mounts, scripts, redirections, forced commands", async () => {
+    plantGrownServer();
+    const { out, err } = await runCommand("migrate", "linux", "--root", root);
+    const nightly = { kind: "sync", options: ["--size-only"], schedule: "0 1 * * *", timezone: "America/Chicago" };
+    expect(parse(out.join("\n"))).toMatchObject({
+      regions: { il: { bucket: "sp-assets-il", backup: "s3://rds-backups-il/asset-backups" } },
+      jobs: {
+        "nightly-sync": { ...nightly, regions: ["us", "eu"] },
+        "nightly-sync-2": { kind: "sync", regions: ["il"], options: ["--exclude", "*.tmp", "--profile", "il"], schedule: "20 1 * * *" },
+        backups: { users: ["kubio"], schedule: "0 3 * * 0" },
+        "backups-2": { users: ["calvert"], schedule: "15 3 * * 0" },
+        "backups-3": { users: ["nhmd"], schedule: "30 3 * * 6" },
+      },
+      users: {
+        kubio: { storage: "s3://sp-assets-us/kubio" },
+        nhmd: {
+          storage: "s3://sp-assets-eu/nhmd",
+          s3: { awsRegion: "eu-central-1", accessKeyId: `\${NHMD_KEY_ID}` },
+          keys: [`restrict,from="198.51.100.0/24" ${BOB}`, ALICE],
+        },
+        calvert: { storage: "s3://sp-assets-us/calvert", s3: { awsRegion: "us-east-1" } },
+        lund: { storage: "file:///home/lund/attachments" },
+      },
+    });
+    expect(Object.keys((parse(out.join("\n")) as { users: object }).users)).toEqual(["kubio", "nhmd", "calvert", "geneva", "lund"]);
+    const notes = err.filter((line) => !line.startsWith("compare before") && !line.includes("a folder is assumed"));
+    expect(notes).toEqual([
+      "/home/nhmd/.ssh/authorized_keys:1: its command= was left out: sftp, scp and rsync are all that the gateway serves",
+      "/home/nhmd/.ssh/authorized_keys:2: its command= was left out: sftp, scp and rsync are all that the gateway serves",
+      expect.stringMatching(/^\/home\/nhmd\/.ssh\/authorized_keys:3: the key option "command" is not supported/),
+      "/usr/local/sbin/nhmd-backup.sh:6: was not understood: rclone copy a b",
+      "/etc/fstab:3: set NHMD_KEY_ID and NHMD_SECRET from /etc/passwd-s3fs for nhmd",
+      expect.stringMatching(
+        /^\/etc\/passwd:5: account calvert has no mount of its own: its files are taken to be \/home\/ubuntu\/attachments\/calvert/,
+      ),
+      expect.stringMatching(/^\/etc\/passwd:2: account ubuntu is not taken over: its mount holds the files of kubio, calvert/),
+    ]);
+    expect(err).toContain("compare before the switch: migrate compare calvert --mount /home/ubuntu/attachments/calvert");
+  });
+
   it("proposes a configuration that loads, and lists what a person must look at", async () => {
     plantServer();
     const { code, out, err } = await runCommand("migrate", "linux", "--root", root);
