@@ -11,12 +11,14 @@ const GUARANTEED_PART = 8;
 const IDLE_MS = 5_000;
 /** Beyond the limit by so many bytes, the largest holder is dropped whether it moves or not. */
 const OVERDRAFT_BYTES = 32 * 1024 * 1024;
+/** Dropping who holds less would bring nothing. */
+const WORTHWHILE_BYTES = 16 * 1024;
 const CHECK_INTERVAL_MS = 250;
 
 /** Something of a user that holds bytes and can be dropped: a channel, or what lies unsent in a socket. */
 export interface Holder {
   readonly heldBytes: number;
-  /** For how long it has held them without any progress. */
+  /** For how long its client could have brought them forward and did not. */
   readonly idleMs: number;
   drop(reason: string): void;
 }
@@ -95,7 +97,7 @@ export class BudgetShare extends ByteBudget {
 
   #trim(): void {
     const isDire = (): boolean => this.#whole.used > this.limit + OVERDRAFT_BYTES;
-    const candidates = [...this.#holders].flatMap((holders) => [...holders()]).filter(({ heldBytes }) => heldBytes > 0);
+    const candidates = [...this.#holders].flatMap((holders) => [...holders()]).filter(({ heldBytes }) => heldBytes >= WORTHWHILE_BYTES);
     candidates.sort((a, b) => b.heldBytes - a.heldBytes);
     for (const holder of candidates) {
       if (this.#held <= this.allowance) return;

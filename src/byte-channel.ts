@@ -7,6 +7,8 @@
 export interface ByteReceiver {
   /** True if the receiver copies what it keeps: then the bytes it gets are lent and overwritten after the call. */
   readonly borrows?: boolean;
+  /** True while it works on nothing: what it was given and did not consume waits for more from the peer. Absent: unknown. */
+  readonly awaitsPeer?: boolean;
   /** The next bytes, never empty. Unless lent, the buffer belongs to the receiver from now on and is not changed by anybody. */
   data(chunk: Uint8Array): void;
   /** The peer sent EOF: it will send nothing more, but may still read. Called at most once. */
@@ -31,6 +33,12 @@ export interface ByteChannel {
    * channel is closed it does nothing.
    */
   write(...chunks: readonly Uint8Array[]): void;
+
+  /**
+   * As `write`, for chunks of which the caller is a holder where they lie in a slab (slab-pool.ts): that hold goes to the
+   * channel, which releases it when the bytes are sent. Absent where nothing is released.
+   */
+  writeHeld?(...chunks: readonly Uint8Array[]): void;
 
   /** The same to the peer's standard error (RFC 4254 §5.2 extended data type 1). */
   writeError(chunk: Uint8Array): void;

@@ -80,6 +80,11 @@ export class RequestQueue {
     return this.#broken;
   }
 
+  /** True while no request runs or waits: only the peer can bring anything forward. */
+  get awaitsPeer(): boolean {
+    return this.#running === 0 && !this.#waiting && !this.#stalled;
+  }
+
   /** Takes what the channel delivers. */
   data(chunk: Uint8Array): void {
     if (this.#broken) return;

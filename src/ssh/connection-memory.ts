@@ -9,14 +9,16 @@ import type { ByteBudget } from "../byte-budget.ts";
 export interface MemoryHolder {
   /** Bytes received and not consumed plus bytes queued. */
   readonly heldBytes: number;
-  /** When a part of them was last consumed or sent, or they came; ms, monotonic. */
-  readonly movedAt: number;
+  /** Since when only the client could have brought them forward, and did not; ms, monotonic. */
+  readonly idleSince: number | undefined;
   abandon(reason: string): void;
 }
 
 /** What the share may drop of a connection. */
 export interface Droppable {
   channels(): Iterable<MemoryHolder>;
+  /** Bytes in the socket now: what is charged may be older. */
+  unsent(): number;
   end(reason: string): void;
 }
 
@@ -76,7 +78,7 @@ export class ConnectionMemory {
     this.#unregister?.();
   }
 
-  *#holders({ channels, end }: Droppable): Iterable<Holder> {
+  *#holders({ channels, unsent, end }: Droppable): Iterable<Holder> {
     const now = performance.now();
     for (const channel of channels()) {
       const { heldBytes } = channel;
@@ -84,8 +86,9 @@ export class ConnectionMemory {
         this.#log(reason, heldBytes);
         channel.abandon(reason);
       };
-      yield { heldBytes, idleMs: now - channel.movedAt, drop };
+      yield { heldBytes, idleMs: now - (channel.idleSince ?? now), drop };
     }
+    this.chargeSocket(unsent());
     const heldBytes = this.#charged;
     yield {
       heldBytes,

@@ -6,6 +6,7 @@
 import type { ByteBudget } from "../byte-budget.ts";
 import type { ByteChannel, ByteReceiver } from "../byte-channel.ts";
 import { ProtocolError } from "../errors.ts";
+import { releaseSlab } from "../slab-pool.ts";
 import { encodeMessage, Message } from "./messages.ts";
 import { ReceiveWindow } from "./receive-window.ts";
 
@@ -44,6 +45,8 @@ export interface ChannelPeer {
 interface Queued {
   readonly bytes: Uint8Array;
   readonly error: boolean;
+  /** The channel is a holder of the slab that the bytes lie in, if they lie in one. */
+  readonly isHeld: boolean;
 }
 
 /** One channel. `open` → (`exiting`) → `closed`; the connection forgets it when the client's CLOSE arrives. */
@@ -67,8 +70,8 @@ export class SshChannel implements ByteChannel {
   #drainWaiters: { limit: number; resolve: () => void }[] = [];
   /** When anything could last be sent; ms, monotonic. */
   #progressAt = performance.now();
-  /** When received bytes were last consumed, or came where none were held. */
-  #consumedAt = performance.now();
+  /** When received bytes last came or were consumed. */
+  #receivedAt = performance.now();
 
   /** `isCrowded`: the user has many channels open, this one begins with a small window. */
   constructor(link: ChannelLink, peer: ChannelPeer, budget: ByteBudget, isCrowded = false) {
@@ -103,9 +106,13 @@ export class SshChannel implements ByteChannel {
     return this.#window.held + this.#queuedBytes;
   }
 
-  /** When bytes that it holds last moved on, or came where there were none; ms, monotonic. */
-  get movedAt(): number {
-    return Math.max(this.#progressAt, this.#consumedAt);
+  /**
+   * Since when it holds bytes that only the client can bring forward, by reading or by sending the rest of a request, and
+   * nothing has moved; ms, monotonic. Undefined while it is the gateway's turn.
+   */
+  get idleSince(): number | undefined {
+    if (this.#queuedBytes > 0) return this.#progressAt;
+    return this.#receiver?.awaitsPeer === true ? Math.max(this.#progressAt, this.#receivedAt) : undefined;
   }
 
   /** Since when queued bytes wait for the client to read, or undefined; ms, monotonic. */
@@ -122,7 +129,7 @@ export class SshChannel implements ByteChannel {
 
   consume(bytes: number): void {
     if (this.#state === "closed") return;
-    this.#consumedAt = performance.now();
+    this.#receivedAt = performance.now();
     const grant = this.#window.consumed(bytes);
     if (grant > 0) {
       this.#link.send(9, (packet, start) => {
@@ -134,11 +141,15 @@ export class SshChannel implements ByteChannel {
   }
 
   write(...chunks: readonly Uint8Array[]): void {
-    for (const bytes of chunks) this.#enqueue(bytes, false);
+    for (const bytes of chunks) this.#enqueue({ bytes, error: false, isHeld: false });
+  }
+
+  writeHeld(...chunks: readonly Uint8Array[]): void {
+    for (const bytes of chunks) this.#enqueue({ bytes, error: false, isHeld: true });
   }
 
   writeError(chunk: Uint8Array): void {
-    this.#enqueue(chunk, true);
+    this.#enqueue({ bytes: chunk, error: true, isHeld: false });
   }
 
   drained(limit = DEFAULT_DRAIN_LIMIT): Promise<void> {
@@ -177,7 +188,7 @@ export class SshChannel implements ByteChannel {
   dataReceived(bytes: Uint8Array): void {
     if (this.#state === "closed" || bytes.length === 0) return;
     if (this.#eof !== "none") throw new ProtocolError("data after EOF");
-    if (this.#window.held === 0) this.#consumedAt = performance.now();
+    this.#receivedAt = performance.now();
     this.#window.received(bytes.length);
     if (this.#exitStatus !== undefined) {
       this.consume(bytes.length);
@@ -242,10 +253,11 @@ export class SshChannel implements ByteChannel {
     for (const waiter of ready) waiter.resolve();
   }
 
-  #enqueue(bytes: Uint8Array, error: boolean): void {
+  #enqueue(queued: Queued): void {
+    const { bytes } = queued;
     if (this.#state === "closed" || this.#exitStatus !== undefined || bytes.length === 0) return;
     if (this.#queuedBytes === 0) this.#progressAt = performance.now();
-    this.#queue.push({ bytes, error });
+    this.#queue.push(queued);
     this.#queuedBytes += bytes.length;
     this.#budget.force(bytes.length);
     this.#link.flushSoon(this);
@@ -280,7 +292,7 @@ export class SshChannel implements ByteChannel {
     let at = start;
     let whole = 0;
     for (let index = 0; index < count; index++) {
-      const bytes = (this.#queue[index] as Queued).bytes;
+      const { bytes, isHeld } = this.#queue[index] as Queued;
       const room = start + length - at;
       const part = this.#sent === 0 && bytes.length <= room ? bytes : bytes.subarray(this.#sent, this.#sent + room);
       packet.set(part, at);
@@ -288,6 +300,7 @@ export class SshChannel implements ByteChannel {
       if (this.#sent + part.length === bytes.length) {
         whole++;
         this.#sent = 0;
+        if (isHeld) releaseSlab(bytes);
       } else {
         this.#sent += part.length;
       }

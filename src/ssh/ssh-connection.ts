@@ -242,7 +242,7 @@ export class SshConnection implements TransportEvents, ChannelLink {
     this.#stage = "open";
     this.#idleSince = performance.now();
     this.#transport?.authenticated();
-    this.#memory.loggedIn(user, { channels: () => this.#channels(), end: (reason) => this.end(reason) });
+    this.#memory.loggedIn(user, { channels: () => this.#channels(), unsent: () => this.unsentBytes, end: (reason) => this.end(reason) });
     this.sendMessage(encodeMessage(Message.USERAUTH_SUCCESS));
     const announcement = announceHostKeys(this.#context.hostKeys, clientIdent);
     if (announcement) this.sendMessage(announcement);

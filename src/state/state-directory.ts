@@ -4,6 +4,7 @@
  * between runs. Knows no uploads, keys or users; `UploadTable`, `TailStore` and the metadata cache know what they keep.
  */
 import { mkdirSync, readFileSync, renameSync } from "node:fs";
+import { statfs } from "node:fs/promises";
 import path from "node:path";
 import { type Database, open as openEnvironment, type RootDatabase } from "lmdb";
 import { makeFolder } from "../make-folder.ts";
@@ -11,6 +12,9 @@ import { putBrokenStoreAside } from "./store-file.ts";
 
 /** Named tables one environment can hold. */
 const maxTables = 16;
+
+/** Bytes that must be free at the start: on a full disk the first access to the store's mapped files ends the process. */
+const minFreeBytes = 8 * 1024 * 1024;
 
 /** Where a broken store is put aside, so that an operator can look at it. */
 const brokenSuffix = ".broken";
@@ -34,10 +38,12 @@ export class StateDirectory {
 
   /**
    * Opens the directory, creating it with mode 0700. A store in it that cannot be opened is put aside and a new one
-   * begun; `onBroken` is told why. Rejects with the system's error if the directory cannot be created or written.
+   * begun; `onBroken` is told why. Rejects with the system's error if the directory cannot be created or written, and
+   * if less than 8 MiB are free on its disk.
    */
   static async open(localPath: string, options: { readonly onBroken?: (error: Error) => void } = {}): Promise<StateDirectory> {
     await makeFolder(localPath, 0o700);
+    await checkFreeSpace(localPath);
     const storePath = path.join(localPath, "store");
     const aside = putBrokenStoreAside(path.join(storePath, "data.mdb"));
     if (aside) options.onBroken?.(new Error(`the store was damaged and is now ${aside}`));
@@ -85,6 +91,14 @@ export class StateDirectory {
   async close(): Promise<void> {
     await this.#root.close();
   }
+}
+
+async function checkFreeSpace(localPath: string): Promise<void> {
+  const { bavail, bsize } = await statfs(localPath);
+  if (bavail * bsize >= minFreeBytes) return;
+  throw new Error(
+    `state directory ${localPath}: no space left on its disk (${bavail * bsize} bytes); free some, or name another in \`server.state\``,
+  );
 }
 
 /** Opens the environment and reads from it once, because a damaged file shows only then. */

@@ -107,7 +107,7 @@ export function testHandlers(): SessionHandlers {
       if (verb === "echo") echo(channel);
       else if (verb === "count") count(channel);
       else if (verb === "source") void source(channel, Number(argument));
-      else if (verb === "hold") channel.receive({ data: () => undefined, end: () => undefined });
+      else if (verb === "hold") channel.receive({ awaitsPeer: true, data: () => undefined, end: () => undefined });
       else if (verb === "both") {
         channel.write(Buffer.from("out\n"));
         channel.writeError(Buffer.from("err\n"));
