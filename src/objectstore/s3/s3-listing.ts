@@ -10,6 +10,7 @@ import { checkPageSize, MAX_PAGE_SIZE } from "../request-checks.ts";
 import { withCall } from "./s3-client.ts";
 import { parseListing } from "./s3-list-xml.ts";
 import { MalformedAnswer } from "./s3-errors.ts";
+import { type AskPage, rangedPages, type StorePage } from "./ranged-pages.ts";
 import type { S3Requests } from "./s3-requests.ts";
 
 /** Fields every request to the bucket carries. */
@@ -26,25 +27,29 @@ export async function* listObjects(
   options: ListOptions,
 ): AsyncGenerator<ListEntry[]> {
   const pageSize = checkPageSize(options.pageSize);
-  // Whoever asks for small pages most likely needs one only.
-  const prefetch = pageSize === MAX_PAGE_SIZE;
   const abandoned = new AbortController();
   const signal = options.signal ? AbortSignal.any([options.signal, abandoned.signal]) : abandoned.signal;
-  const ask = (token: string | undefined): Promise<ListObjectsV2CommandOutput> =>
-    listPage({ requests, bucket, prefix, options, pageSize, token, signal });
+  const ask: AskPage = async (from) => {
+    const page = await listPage({ requests, bucket, prefix, options, pageSize, from, signal });
+    const after = "after" in from ? from.after : options.after;
+    return { entries: mergePage(page, after), token: page.IsTruncated === true ? page.NextContinuationToken : undefined };
+  };
   try {
-    let next: Promise<ListObjectsV2CommandOutput> | undefined = ask(undefined);
-    while (next) {
-      const page: ListObjectsV2CommandOutput = await next;
-      const token = page.IsTruncated === true ? page.NextContinuationToken : undefined;
-      next = token !== undefined && prefetch ? ask(token) : undefined;
-      // Awaited in the next round; if there is none, nobody needs to know that it failed.
-      next?.catch(() => undefined);
-      yield mergePage(page, options.after);
-      if (token !== undefined) next ??= ask(token);
-    }
+    // Whoever asks for small pages most likely needs one only.
+    if (pageSize < MAX_PAGE_SIZE) yield* pagesOnDemand(ask, options.after);
+    // Exact numbers of requests matter more to jobs, which read whole trees, than time does.
+    else yield* rangedPages(ask, options.after, { pageSize, mayGuess: options.delimiter !== undefined });
   } finally {
     abandoned.abort();
+  }
+}
+
+async function* pagesOnDemand(ask: AskPage, after: string | undefined): AsyncGenerator<ListEntry[]> {
+  let page: StorePage = await ask({ after });
+  yield [...page.entries];
+  while (page.token !== undefined) {
+    page = await ask({ token: page.token });
+    yield [...page.entries];
   }
 }
 
@@ -54,11 +59,11 @@ interface PageQuery {
   readonly prefix: string;
   readonly options: ListOptions;
   readonly pageSize: number;
-  readonly token: string | undefined;
+  readonly from: Parameters<AskPage>[0];
   readonly signal: AbortSignal;
 }
 
-function listPage({ requests, bucket, prefix, options, pageSize, token, signal }: PageQuery): Promise<ListObjectsV2CommandOutput> {
+function listPage({ requests, bucket, prefix, options, pageSize, from, signal }: PageQuery): Promise<ListObjectsV2CommandOutput> {
   return requests.run({
     operation: "ListObjectsV2",
     key: prefix,
@@ -71,7 +76,7 @@ function listPage({ requests, bucket, prefix, options, pageSize, token, signal }
         Delimiter: options.delimiter,
         MaxKeys: pageSize,
         EncodingType: "url",
-        ...(token === undefined ? { StartAfter: options.after } : { ContinuationToken: token }),
+        ...("token" in from ? { ContinuationToken: from.token } : { StartAfter: from.after }),
       });
       const page = await client.send(withCall(command, { ...call, parse: parseListing }));
       // An error inside a 200 that the SDK did not see reads as an empty listing, and an empty listing would be believed.
