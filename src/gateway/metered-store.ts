@@ -75,9 +75,9 @@ export function withMetrics(store: ObjectStore, metrics: Metrics, log: Logger): 
   const countUpload = (upload: MultipartUpload): MultipartUpload => ({
     key: upload.key,
     uploadId: upload.uploadId,
-    uploadPart: (position, chunks, signal) => {
-      written(chunks);
-      return count("upload-part", () => upload.uploadPart(position, chunks, signal));
+    uploadPart: (position, body, signal) => {
+      metrics.add(BYTES, "read" in body ? body.size : bytesOf(body), { direction: "written" });
+      return count("upload-part", () => upload.uploadPart(position, body, signal));
     },
     ...(upload.readBack && { readBack: upload.readBack.bind(upload) }),
     copyPart: (position, source, signal) => count("copy-part", () => upload.copyPart(position, source, signal)),

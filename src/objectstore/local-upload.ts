@@ -17,6 +17,7 @@ import { splitKey } from "./local-paths.ts";
 import type { Publisher } from "./local-publish.ts";
 import type {
   MultipartUpload,
+  PartBody,
   ObjectProperties,
   PartPosition,
   PartSource,
@@ -26,7 +27,7 @@ import type {
   UnfinishedUpload,
   WriteCondition,
 } from "./objectstore.ts";
-import { checkNotAborted, checkPart, checkPartList, checkPartSource, totalLength } from "./request-checks.ts";
+import { checkNotAborted, checkPart, checkPartList, checkPartSource, partLength } from "./request-checks.ts";
 
 const syncData = promisify(fdatasync);
 
@@ -85,7 +86,7 @@ export class LocalUploads {
     return {
       key,
       uploadId,
-      uploadPart: (position, chunks, signal) => run("writing a part", signal, () => this.#writePart(key, uploadId, position, chunks)),
+      uploadPart: (position, body, signal) => run("writing a part", signal, () => this.#writePart(key, uploadId, position, body)),
       copyPart: (position, source, signal) => run("copying a part", signal, () => this.#copyPart(key, uploadId, position, source)),
       readBack: (offset, length, signal) => run("reading a part", signal, () => this.#readBack(key, uploadId, offset, length)),
       listParts: (signal) => run("listing the parts", signal, () => this.#listParts(key, uploadId)),
@@ -166,11 +167,18 @@ export class LocalUploads {
     await (await opening)?.close();
   }
 
-  async #writePart(key: string, uploadId: string, position: PartPosition, chunks: readonly Uint8Array[]): Promise<StoredPart> {
-    const size = totalLength(chunks);
+  async #writePart(key: string, uploadId: string, position: PartPosition, body: PartBody): Promise<StoredPart> {
+    const size = partLength(body);
     checkPart(position, size, this.#context.limits);
     const upload = await this.#take(key, uploadId);
-    return upload.writePart(position, size, (fd) => writeChunks(fd, chunks, position.offset));
+    if (!("read" in body)) return upload.writePart(position, size, (fd) => writeChunks(fd, body, position.offset));
+    return upload.writePart(position, size, async (fd) => {
+      let at = position.offset;
+      for await (const piece of body.read()) {
+        await writeChunks(fd, [piece], at);
+        at += piece.length;
+      }
+    });
   }
 
   async #copyPart(key: string, uploadId: string, position: PartPosition, source: PartSource): Promise<StoredPart> {

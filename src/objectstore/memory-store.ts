@@ -36,6 +36,7 @@ import {
   checkPutSize,
   resolveRange,
   totalLength,
+  partPieces,
 } from "./request-checks.ts";
 import { S3_LIMITS } from "./store-limits.ts";
 
@@ -125,7 +126,11 @@ class MemoryStore implements ObjectStore {
     return {
       key,
       uploadId,
-      uploadPart: async (position, chunks, signal) => this.#storePart(this.#findUpload(key, uploadId), position, chunks, signal),
+      uploadPart: async (position, body, signal) => {
+        const chunks: Uint8Array[] = [];
+        for await (const piece of partPieces(body)) chunks.push(piece);
+        return this.#storePart(this.#findUpload(key, uploadId), position, chunks, signal);
+      },
       copyPart: async (position, source, signal) => this.#copyPart(this.#findUpload(key, uploadId), position, source, signal),
       listParts: async (signal) => {
         checkNotAborted(signal);

@@ -149,6 +149,17 @@ export interface PartPosition {
   readonly offset: number;
 }
 
+/** The bytes of a part that is too large to be held in memory. */
+export interface StreamedPart {
+  /** Bytes, ≥ 1. */
+  readonly size: number;
+  /** All of them from the first on, the same each time: for a checksum before, and for another try after a failure. */
+  read(): AsyncIterable<Uint8Array>;
+}
+
+/** What one part is made of. */
+export type PartBody = readonly Uint8Array[] | StreamedPart;
+
 /**
  * An upload in parts whose object is not visible before `complete`. Parts may be sent in any order and in parallel,
  * and again under the same number. It outlives the process: `openUpload` takes it up again.
@@ -158,7 +169,7 @@ export interface MultipartUpload {
   /** Names this upload in the store, also for another process or node. */
   readonly uploadId: string;
   /** Stores one part. Retries by itself as far as the store's policy goes. */
-  uploadPart(position: PartPosition, chunks: readonly Uint8Array[], signal?: AbortSignal): Promise<StoredPart>;
+  uploadPart(position: PartPosition, body: PartBody, signal?: AbortSignal): Promise<StoredPart>;
   /** Stores one part as a copy of a range of a published object, without moving bytes through the gateway. */
   copyPart(position: PartPosition, source: PartSource, signal?: AbortSignal): Promise<StoredPart>;
   /**

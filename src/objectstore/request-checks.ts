@@ -3,7 +3,7 @@
  * no adapter.
  */
 import { StoreError } from "../errors.ts";
-import type { ByteRange, ObjectProperties, PartPosition, PartSource, StoredPart, StoreLimits } from "./objectstore.ts";
+import type { ByteRange, ObjectProperties, PartBody, PartPosition, PartSource, StoredPart, StoreLimits } from "./objectstore.ts";
 
 /** Longest key in UTF-8 bytes (Amazon S3 User Guide, "Naming Amazon S3 objects"). */
 export const MAX_KEY_BYTES = 1024;
@@ -65,6 +65,16 @@ export function totalLength(chunks: readonly Uint8Array[]): number {
   let total = 0;
   for (const chunk of chunks) total += chunk.byteLength;
   return total;
+}
+
+/** Bytes of a part. */
+export function partLength(body: PartBody): number {
+  return "read" in body ? body.size : totalLength(body);
+}
+
+/** The bytes of a part, piece by piece. */
+export function partPieces(body: PartBody): AsyncIterable<Uint8Array> | Iterable<Uint8Array> {
+  return "read" in body ? body.read() : body;
 }
 
 /** Throws `too-large` if one `put` cannot take `size` bytes. */

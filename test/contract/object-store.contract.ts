@@ -307,6 +307,36 @@ function describeUploads(store: () => ObjectStore, { lacks = NONE }: ContractOpt
     expect(await allUploads(store(), "")).toEqual([]);
   });
 
+  it("takes parts that stream, as often as it needs to read them", async () => {
+    const size = partSize();
+    const bytes = pattern(size + 333_333);
+    const upload = await store().createUpload("up/streamed", {});
+    const streamed = (from: number, to: number) => ({
+      size: to - from,
+      async *read() {
+        for (let at = from; at < to; at += 100_000) yield bytes.subarray(at, Math.min(to, at + 100_000));
+      },
+    });
+    const parts = [
+      await upload.uploadPart({ partNumber: 1, offset: 0 }, streamed(0, size)),
+      await upload.uploadPart({ partNumber: 2, offset: size }, streamed(size, bytes.length)),
+    ];
+    expect(parts.map((part) => part.size)).toEqual([size, 333_333]);
+    await upload.complete(parts);
+    expect((await collect(await store().get("up/streamed"))).equals(bytes)).toBe(true);
+
+    const broken = await store().createUpload("up/broken", {});
+    const failing = {
+      size: 100_000,
+      async *read() {
+        yield bytes.subarray(0, 50_000);
+        throw new Error("the disk fails");
+      },
+    };
+    await expect(broken.uploadPart({ partNumber: 1, offset: 0 }, failing)).rejects.toThrow();
+    await broken.abort();
+  });
+
   it("takes a part again", async () => {
     const size = partSize();
     const upload = await store().createUpload("again", {});

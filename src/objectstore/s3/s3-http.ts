@@ -213,9 +213,16 @@ export class S3Transport {
 /** Writes the body and ends the request; a chunk list goes in batches, each corked into one system call. */
 function sendBody(wire: ClientRequest, body: unknown): void {
   if (body instanceof ChunkBody) sendChunks(wire, body.chunks);
-  else if (body instanceof Readable) body.pipe(wire);
+  else if (body instanceof Readable) sendStream(wire, body);
   else if (typeof body === "string" || body instanceof Uint8Array) wire.end(body);
   else wire.end();
+}
+
+/** Ends the stream with the request, whatever happens to it, and the request with a stream that fails. */
+function sendStream(wire: ClientRequest, body: Readable): void {
+  body.on("error", (error) => wire.destroy(error));
+  wire.once("close", () => body.destroy());
+  body.pipe(wire);
 }
 
 function sendChunks(wire: ClientRequest, chunks: readonly Uint8Array[]): void {

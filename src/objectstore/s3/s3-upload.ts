@@ -12,11 +12,13 @@ import {
 } from "@aws-sdk/client-s3";
 import type { CompleteMultipartUploadCommandOutput, ListPartsCommandOutput, Part } from "@aws-sdk/client-s3";
 import { createHash } from "node:crypto";
+import { Readable } from "node:stream";
 import { StoreError } from "../../errors.ts";
 import type {
   MultipartUpload,
   ObjectInfo,
   ObjectProperties,
+  PartBody,
   PartPosition,
   PartSource,
   PutResult,
@@ -24,7 +26,7 @@ import type {
   StoreLimits,
   WriteCondition,
 } from "../objectstore.ts";
-import { checkPart, checkPartList, checkPartSource, totalLength } from "../request-checks.ts";
+import { checkPart, checkPartList, checkPartSource, partLength } from "../request-checks.ts";
 import { combineCrc32, crc32Of, decodeCrc32, encodeCrc32 } from "./crc32.ts";
 import { withCall } from "./s3-client.ts";
 import { classifyFault, MalformedAnswer } from "./s3-errors.ts";
@@ -170,10 +172,10 @@ class S3Upload implements MultipartUpload {
     this.#mode = mode;
   }
 
-  async uploadPart(position: PartPosition, chunks: readonly Uint8Array[], signal?: AbortSignal): Promise<StoredPart> {
-    const size = totalLength(chunks);
+  async uploadPart(position: PartPosition, body: PartBody, signal?: AbortSignal): Promise<StoredPart> {
+    const size = partLength(body);
     checkPart(position, size, this.#context.limits);
-    const crc32 = crc32Of(chunks);
+    const crc32 = await crc32OfPart(body);
     const etag = await this.#context.requests.run({
       operation: "UploadPart",
       key: this.key,
@@ -185,7 +187,7 @@ class S3Upload implements MultipartUpload {
           const command = new UploadPartCommand({
             ...this.#fields(),
             PartNumber: position.partNumber,
-            Body: new ChunkBody(chunks),
+            Body: "read" in body ? Readable.from(body.read(), { objectMode: false }) : new ChunkBody(body),
             ContentLength: size,
             ...(checksum ? { ChecksumCRC32: encodeCrc32(crc32) } : {}),
           });
@@ -327,6 +329,14 @@ async function orUndefined<T>(promise: Promise<T>, codes: readonly string[]): Pr
 /** `ExpectedSourceBucketOwner` where the owner of the source's bucket is expected. */
 export function sourceOwner({ ExpectedBucketOwner }: BucketFields): { ExpectedSourceBucketOwner?: string } {
   return ExpectedBucketOwner === undefined ? {} : { ExpectedSourceBucketOwner: ExpectedBucketOwner };
+}
+
+/** A part that streams is read twice: the checksum goes into the head of the request. */
+async function crc32OfPart(body: PartBody): Promise<number> {
+  if (!("read" in body)) return crc32Of(body);
+  let value = 0;
+  for await (const piece of body.read()) value = crc32Of([piece], value);
+  return value;
 }
 
 function storedPart({ PartNumber, Size, ETag, ChecksumCRC32 }: Part): StoredPart {

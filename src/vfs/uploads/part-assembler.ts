@@ -4,7 +4,7 @@
  * What has been sent can be written over as far as this node has a copy. Knows nothing of handles, names, or owners.
  */
 import { StoreError } from "../../errors.ts";
-import type { PutResult, StoredPart, WriteCondition } from "../../objectstore/objectstore.ts";
+import type { PartBody, PutResult, StoredPart, WriteCondition } from "../../objectstore/objectstore.ts";
 import type { TailFile } from "../../state/tail-store.ts";
 import type { UploadTailRow } from "../../state/upload-table.ts";
 import { chunksLength, sliceChunks } from "./chunk-list.ts";
@@ -292,7 +292,7 @@ export class PartAssembler {
 
   #partSize(): number {
     const { store, keeper, announced } = this.#options;
-    return keeper.memory.partSize(store.limits, this.#sent.count + 1, announced);
+    return keeper.memory.partSize(store.limits, { partNumber: this.#sent.count + 1, offset: this.#sent.length, announced });
   }
 
   /** Sends the current part on its way, waiting while too many are, and begins the next. */
@@ -306,9 +306,9 @@ export class PartAssembler {
     this.#unsent.set(partNumber, content);
     const { signal } = this.#cut;
     this.#queue.start(async (upload) => {
-      const part = await content.load(async (chunks) => {
-        const copied = last ? undefined : this.#sent.mirror.copy(sealed, chunks, upload);
-        return upload.uploadPart({ partNumber, offset }, chunks, signal).finally(() => copied);
+      const part = await content.lend(async (body) => {
+        const copied = last ? undefined : this.#sent.mirror.copy(sealed, body, upload);
+        return upload.uploadPart({ partNumber, offset }, body, signal).finally(() => copied);
       }, signal);
       this.#unsent.delete(partNumber);
       if (last) this.#last = { partNumber, content };
@@ -333,7 +333,7 @@ export class PartAssembler {
       const { partNumber, offset, size } = part;
       await this.#queue.waitForSlot(size);
       this.#queue.start(async (upload) => {
-        const send = (chunks: readonly Uint8Array[]): Promise<StoredPart> => upload.uploadPart({ partNumber, offset }, chunks, signal);
+        const send = (body: PartBody): Promise<StoredPart> => upload.uploadPart({ partNumber, offset }, body, signal);
         const stored = await this.#sent.mirror.load(part, send, signal);
         this.#sent.sentAgain(part);
         return stored;

@@ -1,8 +1,9 @@
 /**
  * The bytes of one part before the store has them: in memory, or, when memory is short, a first stretch in a file of
  * the state directory and the rest in memory. The same file is what a dropped upload leaves as its tail, and what a
- * resumed one begins with. Accounts for every byte it holds. Knows nothing of part numbers and stores.
+ * resumed one begins with. A part that grows too large for memory is in its file altogether. Accounts for every byte it holds. Knows nothing of part numbers and stores.
  */
+import type { PartBody } from "../../objectstore/objectstore.ts";
 import { releaseSlab } from "../../slab-pool.ts";
 import type { TailFile, TailStore } from "../../state/tail-store.ts";
 import { ChunkList, slabLength, sliceChunks } from "./chunk-list.ts";
@@ -66,7 +67,11 @@ export class PartContent {
    * when they are held. Rejects when `stop` aborts, or when there is neither memory nor room on disk.
    */
   async append(chunks: readonly Uint8Array[], bytes: number, room: number, stop: AbortSignal): Promise<void> {
-    if (this.#granted - this.#list.length >= bytes || (await this.#grow(bytes, room, stop))) {
+    if (this.length + room > this.#keeper.memory.largestPart) {
+      if (this.#granted > 0) await this.spill();
+      await (await this.#openFile()).write(this.#fileLength, chunks);
+      this.#fileLength += bytes;
+    } else if (this.#granted - this.#list.length >= bytes || (await this.#grow(bytes, room, stop))) {
       for (const chunk of chunks) this.#list.push(chunk);
     } else {
       await (await this.#openFile()).write(this.#fileLength, chunks);
@@ -100,6 +105,13 @@ export class PartContent {
     const bytes = this.#fileLength;
     if (!file || bytes === 0) return use(this.#list.chunks);
     return loadFile(this.#keeper, { file, position: 0, length: bytes }, (chunks) => use([...chunks, ...this.#list.chunks]), stop);
+  }
+
+  /** Lets `use` have all bytes as a part to send: as `load`, or streaming if they are too many to be in memory. */
+  async lend<Result>(use: (body: PartBody) => Promise<Result>, stop: AbortSignal): Promise<Result> {
+    const size = this.length;
+    if (this.#fileLength === 0 || size <= this.#keeper.memory.largestPart) return this.load(use, stop);
+    return use({ size, read: () => this.pieces() });
   }
 
   /** Writes over bytes of the part. */

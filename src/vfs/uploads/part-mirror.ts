@@ -4,7 +4,7 @@
  * the object is published. Bounded by the room for files of the state directory, of which copies use one half at most.
  * Best effort: without room there is no copy, and only going back is refused.
  */
-import type { MultipartUpload } from "../../objectstore/objectstore.ts";
+import type { MultipartUpload, PartBody } from "../../objectstore/objectstore.ts";
 import type { TailFile } from "../../state/tail-store.ts";
 import { type ContentKeeper, loadFile } from "./part-content.ts";
 
@@ -57,14 +57,14 @@ export class PartMirror {
   }
 
   /** Copies a part if it is in scope and the store cannot give it back. Never rejects. */
-  async copy(part: MirroredPart, chunks: readonly Uint8Array[], upload: MultipartUpload): Promise<void> {
+  async copy(part: MirroredPart, body: PartBody, upload: MultipartUpload): Promise<void> {
     const isWanted = upload.readBack === undefined && (this.#scope === "all" || part.offset < headLength);
     if (!isWanted || this.#fault !== undefined || this.#discarded) return;
     const position = this.#place(part.size);
     // Threads that write one file at the same time only wait for each other.
     const turn = this.#lastCopy.then(async () => {
       try {
-        await (await this.#open()).write(position, chunks);
+        await this.#writeBody(position, body);
         this.#parts.set(part.partNumber, position);
       } catch (error) {
         // Nothing is lost but the way back.
@@ -98,8 +98,9 @@ export class PartMirror {
     return this.#pieces(length === 0 ? 0 : this.#positionOf(part), length);
   }
 
-  /** Lets `use` have a part that is here as chunks, counted while it runs. */
-  async load<Result>(part: MirroredPart, use: (chunks: readonly Uint8Array[]) => Promise<Result>, stop: AbortSignal): Promise<Result> {
+  /** Lets `use` have a part that is here: as chunks, counted while it runs, or streaming if it is too large for that. */
+  async load<Result>(part: MirroredPart, use: (body: PartBody) => Promise<Result>, stop: AbortSignal): Promise<Result> {
+    if (part.size > this.#keeper.memory.largestPart) return use({ size: part.size, read: () => this.pieces(part) });
     return loadFile(this.#keeper, { file: await this.#open(), position: this.#positionOf(part), length: part.size }, use, stop);
   }
 
@@ -120,6 +121,16 @@ export class PartMirror {
 
   async *#pieces(position: number, length: number): AsyncGenerator<Uint8Array> {
     for (let at = 0; at < length; at += step) yield await (await this.#open()).read(position + at, Math.min(step, length - at));
+  }
+
+  async #writeBody(position: number, body: PartBody): Promise<void> {
+    const file = await this.#open();
+    if (!("read" in body)) return file.write(position, body);
+    let at = position;
+    for await (const piece of body.read()) {
+      await file.write(at, [piece]);
+      at += piece.length;
+    }
   }
 
   #place(size: number): number {

@@ -15,14 +15,24 @@ const MIB = 1024 * 1024;
 /** Parts of one upload on their way to the store at once, where memory allows. */
 const preferredInFlight = 4;
 
-/** After so many parts the size of parts doubles. */
-const partsPerSize = 1_000;
-
 /**
- * Parts never grow beyond this, since a part is held in memory while it is sent. With S3's 10,000 parts the largest
- * upload is some 870 GiB, or 1.2 TiB if its size was announced.
+ * The size of parts doubles so often within the parts that an upload may have, which makes the largest object so many times
+ * what parts of the first size would make: from 8 MiB on, 10,000 parts reach more than 8 TiB.
  */
-const maxGrownPart = 128 * MIB;
+const partSizes = 10;
+const growthReach = 100;
+
+/** Larger parts are never held in memory. */
+const maxPartInMemory = 128 * MIB;
+
+/** The part whose size is asked for. */
+export interface PartQuestion {
+  /** From 1. */
+  readonly partNumber: number;
+  readonly offset: number;
+  /** Size of the file that the client announced; 0 if none. */
+  readonly announced: number;
+}
 
 /** See the head of this file. One instance serves the whole process: `of`. */
 export class UploadMemory {
@@ -134,16 +144,28 @@ export class UploadMemory {
     return Math.max(1, Math.min(wanted, fair));
   }
 
+  /** A part that becomes larger than this goes through a file and streams from there. */
+  get largestPart(): number {
+    return Math.min(maxPartInMemory, Math.floor(this.#share.limit / 2));
+  }
+
   /**
-   * Size of part `partNumber` (from 1): the store's preferred size, less while many uploads share the memory, doubled
-   * every thousand parts so that 10,000 parts reach far; larger from the start for an announced size that needs it.
+   * Size of part `partNumber` (from 1), which begins at `offset`: the store's preferred size, less while many uploads share
+   * the memory, doubled after each tenth of the parts ; larger from the start for an
+   * announced size, as far as memory goes, and beyond where growing would not reach it.
    */
-  partSize(limits: StoreLimits, partNumber: number, announced: number): number {
+  partSize(limits: StoreLimits, { partNumber, offset, announced }: PartQuestion): number {
     const fair = Math.floor(this.#share.limit / (Math.max(1, this.#active) * 2));
     const first = Math.max(limits.minPartSize, Math.min(limits.preferredPartSize, fair));
-    const grown = Math.min(first * 2 ** Math.floor((partNumber - 1) / partsPerSize), Math.max(first, maxGrownPart));
-    const needed = Math.ceil(announced / Math.max(1, limits.maxParts - 100));
-    return Math.min(limits.maxPartSize, Math.max(grown, Math.min(needed, maxGrownPart)));
+    const partsPerSize = Math.max(1, Math.ceil(limits.maxParts / partSizes));
+    const grown = first * 2 ** Math.floor((partNumber - 1) / partsPerSize);
+    const even = Math.ceil(announced / Math.max(1, limits.maxParts - 100));
+    // Up to some 8 TiB of S3's 48 growing parts are enough.
+    const needed = announced > first * limits.maxParts * growthReach ? even : Math.min(even, this.largestPart);
+    // The last tenth takes whatever is left up to the largest object.
+    const left = Math.max(1, limits.maxParts - partNumber + 1);
+    const rest = left <= partsPerSize ? Math.ceil((limits.maxObjectSize - offset) / left) : 0;
+    return Math.min(limits.maxPartSize, Math.max(grown, needed, rest));
   }
 
   async #takeBoth(bytes: number, signal: AbortSignal): Promise<void> {

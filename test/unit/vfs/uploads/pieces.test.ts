@@ -114,27 +114,36 @@ describe("temporary names", () => {
 describe("the sizes of parts", () => {
   const memory = UploadMemory.of(new ByteBudget(256 * MIB));
   const S3_LIMITS = createMemoryStore().limits;
+  const sizeOf = (partNumber: number, announced = 0): number => memory.partSize(S3_LIMITS, { partNumber, offset: 0, announced });
 
   it("begin as the store prefers and grow", () => {
-    expect([1, 1000, 1001, 2001, 4001, 9000].map((part) => memory.partSize(S3_LIMITS, part, 0) / MIB)).toEqual([8, 8, 16, 32, 128, 128]);
+    expect([1, 1000, 1001, 2001, 4001, 9000].map((part) => sizeOf(part) / MIB)).toEqual([8, 8, 16, 32, 128, 2048]);
   });
 
-  it("reach an announced size with the parts there are, but never more memory than a part may take", () => {
-    expect(memory.partSize(S3_LIMITS, 1, S3_LIMITS.maxObjectSize)).toBe(128 * MIB);
-    for (const announced of [100 * 1024 ** 3, 1024 ** 4]) {
-      let length = 0;
-      for (let part = 1; part <= S3_LIMITS.maxParts; part += 1) length += memory.partSize(S3_LIMITS, part, announced);
-      expect(length).toBeGreaterThanOrEqual(announced);
+  it("reach 5 TiB, or more if announced, with the parts there are, however many uploads begin at once, and are never too large", () => {
+    for (const announced of [0, 100 * 1024 ** 3, S3_LIMITS.maxObjectSize]) {
+      for (const others of [0, 100]) {
+        for (let index = 0; index < others; index += 1) memory.enter();
+        let offset = 0;
+        for (let partNumber = 1; partNumber <= S3_LIMITS.maxParts; partNumber += 1) {
+          const size = memory.partSize(S3_LIMITS, { partNumber, offset, announced });
+          expect(size).toBeLessThanOrEqual(S3_LIMITS.maxPartSize);
+          offset += size;
+        }
+        expect(offset).toBeGreaterThanOrEqual(Math.max(announced, 5 * 1024 ** 4));
+        for (let index = 0; index < others; index += 1) memory.leave();
+      }
     }
+    expect(sizeOf(1, 1024 ** 4)).toBe(memory.largestPart);
   });
 
   it("are smaller while many uploads share the memory, and fewer are under way", () => {
     expect(memory.inFlight(8 * MIB, false)).toBe(4);
     for (let index = 0; index < 64; index += 1) memory.enter();
-    expect(memory.partSize(S3_LIMITS, 1, 0)).toBe(5 * MIB);
+    expect(sizeOf(1)).toBe(5 * MIB);
     expect(memory.inFlight(5 * MIB, false)).toBe(1);
     for (let index = 0; index < 64; index += 1) memory.leave();
-    expect(memory.partSize(S3_LIMITS, 1, 0)).toBe(8 * MIB);
+    expect(sizeOf(1)).toBe(8 * MIB);
   });
 });
 
