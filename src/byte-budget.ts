@@ -12,15 +12,34 @@ interface Waiter {
 
 /** Counts bytes held against a limit. All sizes in bytes, integers ≥ 0. */
 export class ByteBudget {
-  readonly limit: number;
+  #limit: number;
   #used = 0;
   readonly #waiters: Waiter[] = [];
   readonly #pressureListeners = new Set<() => void>();
+  readonly #resizeListeners = new Set<() => void>();
 
   /** `limit` must be at least 1 MiB. */
   constructor(limit: number) {
     if (!Number.isSafeInteger(limit) || limit < 1024 * 1024) throw new RangeError(`byte budget of ${limit} bytes is too small`);
-    this.limit = limit;
+    this.#limit = limit;
+  }
+
+  /** Bytes that may be held. */
+  get limit(): number {
+    return this.#limit;
+  }
+
+  /** Changes the limit, to at least 1 MiB; what is held above a lower one stays until it is given back. */
+  resize(limit: number): void {
+    this.#limit = Math.max(1024 * 1024, limit);
+    for (const listener of [...this.#resizeListeners]) listener();
+    this.#grantWaiters();
+  }
+
+  /** Calls `listener` after each change of the limit. Returns the function that ends that. */
+  onResize(listener: () => void): () => void {
+    this.#resizeListeners.add(listener);
+    return () => this.#resizeListeners.delete(listener);
   }
 
   /** Bytes taken and not given back; may exceed `limit` through `force`. */
@@ -30,12 +49,12 @@ export class ByteBudget {
 
   /** True while somebody waits or nothing is left: holders should give back what they can (flush, spill). */
   get underPressure(): boolean {
-    return this.#waiters.length > 0 || this.#used >= this.limit;
+    return this.#waiters.length > 0 || this.#used >= this.#limit;
   }
 
   /** Takes `bytes` if they are free and nobody waits; says whether it did. */
   tryTake(bytes: number): boolean {
-    if (this.#waiters.length > 0 || (this.#used + bytes > this.limit && this.#used > 0)) return false;
+    if (this.#waiters.length > 0 || (this.#used + bytes > this.#limit && this.#used > 0)) return false;
     this.#used += bytes;
     return true;
   }
@@ -87,7 +106,7 @@ export class ByteBudget {
   #grantWaiters(): void {
     for (;;) {
       const first = this.#waiters[0];
-      if (!first || (this.#used + first.bytes > this.limit && this.#used > 0)) return;
+      if (!first || (this.#used + first.bytes > this.#limit && this.#used > 0)) return;
       this.#waiters.shift();
       this.#used += first.bytes;
       first.grant();

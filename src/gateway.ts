@@ -1,24 +1,24 @@
 /**
- * The composition root: makes the parts of the running gateway from the configuration, wires them, and ends them in
- * order. The only place that sees both the network and the stores.
+ * The composition root of a worker: makes the parts that serve sessions from the configuration, wires them, and ends them
+ * in order. The only place that sees both the network and the stores. Who listens, and what counts for all workers
+ * together, is the supervisor's business.
  */
-import type { AddressInfo } from "node:net";
 import path from "node:path";
-import { AdminServer } from "./admin/admin-server.ts";
 import { Metrics } from "./admin/metrics.ts";
 import type { AuthUser } from "./auth/authenticator.ts";
 import { ByteBudget } from "./byte-budget.ts";
-import { ConfigError } from "./errors.ts";
 import type { GatewayConfig } from "./config/gateway-config.ts";
-import type { ListenAddress } from "./config/schema.ts";
 import { createCommands } from "./gateway/commands.ts";
 import { JobRunner } from "./gateway/job-runner.ts";
 import { type FilesLease, UserFiles } from "./gateway/user-files.ts";
-import { formatAddress, isTaken } from "./gateway/listeners.ts";
-import { type OpenPenalties, openPenalties } from "./gateway/source-penalties.ts";
+import { HandedConnections } from "./gateway/handed-connections.ts";
 import { needsRestart, sessionsToEnd } from "./gateway/reload.ts";
 import { GatewaySessions } from "./gateway/session-handlers.ts";
-import { RateLimit, type UserRates } from "./gateway/throttled-channel.ts";
+import { RateLimit } from "./gateway/rate-limit.ts";
+import { shareLimits } from "./gateway/shared-limits.ts";
+import type { SupervisorLink } from "./gateway/supervisor-link.ts";
+import { Answers } from "./supervisor/answers.ts";
+import type { UserRates } from "./gateway/throttled-channel.ts";
 import type { Logger } from "./log.ts";
 import type { SourcePolicy } from "./ssh/admission.ts";
 import type { HostKey } from "./ssh/host-keys.ts";
@@ -28,17 +28,27 @@ import { SshServer, type SshServerOptions } from "./ssh/ssh-server.ts";
 /** How long work may go on after its connections are gone: a CLOSE that was received is carried through. */
 const SETTLE_TIMEOUT_MS = 30_000;
 const SWEEP_INTERVAL_MS = 3_600_000;
-/** A connection this old without login may make room for a newer one. */
-const EVICTABLE_AFTER_MS = 3_000;
+/** Connections without login are bounded where they are accepted. */
+const COUNTED_ELSEWHERE = { total: Number.MAX_SAFE_INTEGER, perAddress: Number.MAX_SAFE_INTEGER, evictableAfterMs: 0 };
+
+/** Time the supervisor needs to ask all other workers. */
+const ARCHIVE_TIMEOUT_MS = 10_000;
 
 /** How a gateway starts. */
 export interface GatewayOptions {
   readonly config: GatewayConfig;
   readonly log: Logger;
-  /** Takes a free port where the configured one is taken; for the demonstration. */
-  readonly portFallback?: boolean;
-  /** Who counts offences, where that is somebody else; else this gateway does, as `server.penalties` says. */
-  readonly sources?: SourcePolicy;
+  readonly link: SupervisorLink;
+  readonly place: WorkerPlace;
+}
+
+/** Which of the node's workers this is. */
+export interface WorkerPlace {
+  readonly slot: number;
+  /** How many there are. */
+  readonly workers: number;
+  /** The first one's number in the node's table of processes. */
+  readonly firstProcess: number;
 }
 
 /** Everything that lives as long as the gateway. */
@@ -48,9 +58,10 @@ interface Parts {
   readonly files: UserFiles;
   readonly sessions: GatewaySessions;
   readonly server: SshServer;
-  readonly admin: AdminServer | undefined;
-  readonly jobs: JobRunner;
-  readonly penalties: OpenPenalties | undefined;
+  readonly connections: HandedConnections;
+  readonly endSharing: () => void;
+  /** Runs in the first worker only. */
+  readonly jobs: JobRunner | undefined;
 }
 
 /** A running gateway. Whoever starts one owes `drain`. */
@@ -61,6 +72,7 @@ export class Gateway {
   #parts: Parts | undefined;
   #sweepTimer: NodeJS.Timeout | undefined;
   #draining: Promise<void> | undefined;
+  #port = 22;
 
   private constructor(options: GatewayOptions) {
     this.#config = options.config;
@@ -68,24 +80,15 @@ export class Gateway {
     this.#log = options.log;
   }
 
-  /** Starts everything; resolves when all addresses are listened on. Rejects with a ConfigError if something cannot be had. */
+  /** Starts everything; resolves when connections can be taken. Rejects with a ConfigError if something cannot be had. */
   static async start(options: GatewayOptions): Promise<Gateway> {
     const gateway = new Gateway(options);
     gateway.#parts = await gateway.#open(options);
+    gateway.#parts.jobs?.start(options.config);
+    if (options.place.slot > 0) return gateway;
     gateway.#sweepTimer = setInterval(() => gateway.#sweep(), SWEEP_INTERVAL_MS);
     gateway.#sweep();
-    gateway.#parts.jobs.start(options.config);
     return gateway;
-  }
-
-  /** Where SSH is listened on, with real ports. */
-  get addresses(): readonly ListenAddress[] {
-    return this.#server.addresses.map(({ address, port }: AddressInfo) => ({ host: address, port }));
-  }
-
-  /** `HOST:PORT` of the admin server, if there is one. */
-  get adminAddress(): string | undefined {
-    return this.#parts?.admin?.address;
   }
 
   /** The server's keys. */
@@ -112,7 +115,7 @@ export class Gateway {
     );
     if (revoked > 0) this.#log.warn({ audit: true, sessions: revoked, reason: "revoked" }, "sessions ended");
     this.#parts?.files.reconfigure(next);
-    this.#parts?.jobs.start(next);
+    this.#parts?.jobs?.start(next);
     const restart = needsRestart(next, previous);
     if (restart.length > 0) this.#log.warn({ keys: restart }, "changes that count only after a restart");
   }
@@ -126,9 +129,9 @@ export class Gateway {
     }
   }
 
-  /** Takes nothing new, lets running sessions finish within `server.limits.drain`, and ends everything. Idempotent. */
-  drain(): Promise<void> {
-    this.#draining ??= this.#drain();
+  /** Takes nothing new, lets running sessions finish within `timeoutMs`, and ends everything. Idempotent. */
+  drain(timeoutMs: number): Promise<void> {
+    this.#draining ??= this.#drain(timeoutMs);
     return this.#draining;
   }
 
@@ -137,60 +140,50 @@ export class Gateway {
     return this.#parts.server;
   }
 
-  async #open(options: GatewayOptions): Promise<Parts> {
-    const { config } = options;
-    const budget = new ByteBudget(config.server.memoryBudget);
+  async #open({ config, link, place }: GatewayOptions): Promise<Parts> {
+    const log = this.#log;
+    const budget = new ByteBudget(Math.floor(config.server.memoryBudget / place.workers));
     const metrics = new Metrics();
-    const files = await UserFiles.open({ config, budget, metrics, log: this.#log });
+    const files = await UserFiles.open({ config, budget, metrics, log, place });
     const sessions = new GatewaySessions({
       budget,
       commands: createCommands(budget, path.join(config.server.state, "rsync-notes")),
-      log: this.#log,
+      log,
       files: (session) => this.#filesOf(files, session),
       rates: (user) => this.#rates.get(user),
       greeting: (session) => this.#greeting(session),
     });
-    let server: SshServer | undefined;
-    let penalties: OpenPenalties | undefined;
     try {
-      penalties = options.sources ? undefined : await openPenalties(config.server, this.#log);
-      const sshOptions = this.#serverOptions(config, sessions, budget, options.sources ?? penalties?.policy);
-      server = await this.#listen(sshOptions, options.portFallback ?? false);
+      const server = new SshServer(this.#serverOptions(config, sessions, budget, sourcesOf(link)));
+      await server.prepare({ quiet: place.slot > 0 });
       this.#defineMetrics(metrics, budget, server, sessions);
-      const jobs = new JobRunner({ metrics, log: this.#log, isOpen: (user, name) => files.backups.isOpen(user, name) });
-      const admin = await this.#startAdmin(config, metrics, options.portFallback ?? false);
-      return { budget, metrics, files, sessions, server, admin, jobs, penalties };
+      const connections = new HandedConnections(link, server, log);
+      const endSharing = shareLimits({ link, budget, connections, rates: () => this.#rates });
+      const archives = new Answers<boolean>();
+      const isOpen = async (user: string, name: string): Promise<boolean> =>
+        files.backups.isOpen(user, name) ||
+        (place.workers > 1 &&
+          (await archives.ask(ARCHIVE_TIMEOUT_MS, (request) => link.send({ type: "archive-open", request, user, name }))) !== false);
+      link.handle({
+        listening: ({ port }) => {
+          this.#port = port;
+        },
+        metrics: ({ request }) => link.send({ type: "metrics", request, families: metrics.families() }),
+        "archive-open": ({ request, user, name }) => link.send({ type: "answer", request, yes: files.backups.isOpen(user, name) }),
+        answer: ({ request, yes }) => archives.answer(request, yes),
+      });
+      const jobs = place.slot === 0 ? new JobRunner({ metrics, log, isOpen }) : undefined;
+      return { budget, metrics, files, sessions, server, connections, endSharing, jobs };
     } catch (error) {
-      await penalties?.close();
-      await server?.close();
       await files.close();
       throw error;
     }
   }
 
-  async #listen(options: SshServerOptions, portFallback: boolean): Promise<SshServer> {
-    const server = new SshServer(options);
-    try {
-      await server.listen();
-      return server;
-    } catch (error) {
-      if (!portFallback || !isTaken(error)) throw error;
-      this.#log.warn({ addresses: options.listen.map(formatAddress) }, "address taken, using a free port");
-      const fallback = new SshServer({ ...options, listen: options.listen.map(({ host }) => ({ host, port: 0 })) });
-      await fallback.listen();
-      return fallback;
-    }
-  }
-
-  #serverOptions(
-    { server }: GatewayConfig,
-    handlers: GatewaySessions,
-    budget: ByteBudget,
-    sources: SourcePolicy | undefined,
-  ): SshServerOptions {
+  #serverOptions({ server }: GatewayConfig, handlers: GatewaySessions, budget: ByteBudget, sources: SourcePolicy): SshServerOptions {
     const { limits, banner } = server;
     return {
-      listen: server.listen,
+      listen: [],
       hostKeys: server.hostKeys,
       users: { find: (name) => this.#findUser(name), revocations: () => this.#config.server.revoked },
       handlers,
@@ -198,15 +191,11 @@ export class Gateway {
       log: this.#log,
       algorithms: server.algorithms,
       ...(banner === undefined ? {} : { banner }),
-      ...(sources === undefined ? {} : { sources }),
+      sources,
       limits: {
         loginGraceMs: limits.loginGrace,
         authTries: limits.maxAuthTries,
-        unauthenticated: {
-          total: limits.maxUnauthenticated,
-          perAddress: limits.maxUnauthenticatedPerIp,
-          evictableAfterMs: EVICTABLE_AFTER_MS,
-        },
+        unauthenticated: COUNTED_ELSEWHERE,
         sessionsPerUser: limits.maxSessionsPerUser,
         channels: limits.maxChannelsPerConnection,
         idleMs: limits.idleTimeout,
@@ -215,33 +204,14 @@ export class Gateway {
     };
   }
 
-  async #startAdmin(config: GatewayConfig, metrics: Metrics, portFallback: boolean): Promise<AdminServer | undefined> {
-    const { listen } = config.admin;
-    if (!listen) return undefined;
-    const source = {
-      readiness: () => (this.#draining ? { ready: false, reason: "draining" } : { ready: true, reason: "ready" }),
-      metrics: () => metrics.format(),
-      onError: (error: Error) => this.#log.error({ error }, "admin server failed"),
-    };
-    let server: AdminServer;
-    try {
-      server = await AdminServer.start(listen, source);
-    } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
-      if (!portFallback || !isTaken(error)) throw new ConfigError(`admin.listen: ${reason}`, undefined, { cause: error });
-      server = await AdminServer.start({ host: listen.host, port: 0 }, source);
-    }
-    this.#log.info({ address: server.address }, "admin server listening");
-    return server;
-  }
-
   #defineMetrics(metrics: Metrics, budget: ByteBudget, server: SshServer, sessions: GatewaySessions): void {
     metrics.gauge("gateway_connections", "Open SSH connections, with and without login.", () => server.connectionCount);
     metrics.gauge("gateway_sessions", "Logged-in connections.", () => server.registry.sessions.length);
     metrics.gauge("gateway_channels", "Sftp sessions and commands being served.", () => sessions.runningCount);
     metrics.gauge("gateway_memory_budget_bytes", "Memory that clients together may make the gateway hold.", () => budget.limit);
     metrics.gauge("gateway_memory_used_bytes", "Part of it that is held.", () => budget.used);
-    metrics.gauge("gateway_resident_bytes", "Resident memory of the process.", () => process.memoryUsage.rss());
+    const own = { perProcess: true };
+    metrics.gauge("gateway_resident_bytes", "Resident memory of each process.", () => process.memoryUsage.rss(), own);
   }
 
   /** Asked at each login attempt: a change of the configuration counts at once. */
@@ -257,11 +227,10 @@ export class Gateway {
   }
 
   #greeting({ user }: SessionInfo): string {
-    const port = this.addresses[0]?.port ?? 22;
     const { motd } = this.#config.server;
     const lines = [
       `You are logged in as ${user}. There is no shell here; sftp, scp and rsync are served.`,
-      `  sftp -P ${port} ${user}@HOST`,
+      `  sftp -P ${this.#port} ${user}@HOST`,
     ];
     return `${motd === undefined ? "" : `${motd.trimEnd()}\n`}${lines.join("\n")}\n`;
   }
@@ -270,20 +239,28 @@ export class Gateway {
     this.#parts?.files.sweep().catch((error: unknown) => this.#log.error({ err: error }, "sweep of unfinished uploads failed"));
   }
 
-  async #drain(): Promise<void> {
+  async #drain(timeoutMs: number): Promise<void> {
     clearInterval(this.#sweepTimer);
     const parts = this.#parts;
     if (!parts) return;
-    const jobsEnded = parts.jobs.stop();
-    await parts.server.drain(this.#config.server.limits.drain);
+    const jobsEnded = parts.jobs?.stop();
+    await parts.server.drain(timeoutMs);
     await withinTime(parts.sessions.settled(), SETTLE_TIMEOUT_MS, () =>
       this.#log.warn({ sessions: parts.sessions.runningCount }, "sessions did not end in time"),
     );
     await jobsEnded;
-    await parts.penalties?.close();
+    parts.endSharing();
     await parts.files.close();
-    await parts.admin?.close();
   }
+}
+
+/** Offences are counted where connections are accepted. */
+function sourcesOf(link: SupervisorLink): SourcePolicy {
+  return {
+    refusal: () => undefined,
+    offence: (address, kind) => link.send({ type: "offence", address, kind }),
+    loggedIn: (address) => link.send({ type: "known", address }),
+  };
 }
 
 function ratesOf({ users }: GatewayConfig): Map<string, UserRates> {

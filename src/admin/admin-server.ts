@@ -9,8 +9,8 @@ import type { AddressInfo } from "node:net";
 export interface AdminSource {
   /** Whether new sessions are taken; a reason otherwise. */
   readonly readiness: () => { readonly ready: boolean; readonly reason: string };
-  /** Prometheus text. */
-  readonly metrics: () => string;
+  /** Prometheus text. Must not reject. */
+  readonly metrics: () => Promise<string>;
   /** Told of what goes wrong after the start, such as no file descriptors left to accept with. */
   readonly onError: (error: Error) => void;
 }
@@ -45,7 +45,10 @@ function handle(source: AdminSource, request: IncomingMessage, response: ServerR
       return;
     }
     case "/metrics":
-      answer(response, 200, "text/plain; version=0.0.4", source.metrics());
+      source
+        .metrics()
+        .then((text) => answer(response, 200, "text/plain; version=0.0.4", text))
+        .catch((error: unknown) => response.destroy(error instanceof Error ? error : new Error(String(error))));
       return;
     default:
       answer(response, 404, "text/plain", "there are /healthz, /readyz and /metrics\n");

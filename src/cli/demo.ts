@@ -4,7 +4,7 @@
  */
 import { mkdir, readFile, writeFile } from "node:fs/promises";
 import { join, resolve } from "node:path";
-import type { Gateway } from "../gateway.ts";
+import type { RunningGateway } from "../supervisor/messages.ts";
 import { generateEd25519KeyPair } from "./openssh-key.ts";
 import type { Terminal } from "./terminal.ts";
 
@@ -69,15 +69,15 @@ function sshWord(text: string): string {
 }
 
 /** Writes the lines of `name`; those of other ports stay, since another demonstration may run on one. */
-async function addKnownHosts(file: string, name: string, gateway: Gateway): Promise<void> {
+async function addKnownHosts(file: string, name: string, gateway: RunningGateway): Promise<void> {
   const before = await readFile(file, "utf8").catch(() => "");
   const others = before.split("\n").filter((line) => line !== "" && !line.startsWith(`${name} `));
-  const own = gateway.hostKeys.map(({ publicKey }) => `${name} ${publicKey}`);
+  const own = gateway.hostKeys.map((publicKey) => `${name} ${publicKey}`);
   await writeFile(file, `${[...others, ...own].join("\n")}\n`, { mode: 0o644 });
 }
 
 /** Writes the known_hosts file of the running gateway and prints the lines to paste. */
-export async function printDemo(demo: Demo, gateway: Gateway, terminal: Terminal): Promise<void> {
+export async function printDemo(demo: Demo, gateway: RunningGateway, terminal: Terminal): Promise<void> {
   const [address] = gateway.addresses;
   if (!address) return;
   const { host, port } = address;

@@ -1,7 +1,6 @@
 /** The command line: which commands there are and how each ends. Knows no command's inside. */
 import { Command, CommanderError } from "commander";
 import { readFileSync } from "node:fs";
-import { ConfigError } from "../errors.ts";
 import { registerBackup } from "./backup.ts";
 import { registerCheck } from "./check.ts";
 import { registerConfig } from "./config.ts";
@@ -14,7 +13,7 @@ import { registerPolicy } from "./policy.ts";
 import { registerServe } from "./serve.ts";
 import { registerSettings } from "./settings.ts";
 import { registerSync } from "./sync.ts";
-import { EXIT_FAILURE, EXIT_OK, EXIT_USAGE, processTerminal, type Terminal, UsageError } from "./terminal.ts";
+import { EXIT_OK, EXIT_USAGE, processTerminal, reportFailure, type Terminal } from "./terminal.ts";
 import { registerUsage } from "./usage.ts";
 import { registerUser } from "./user.ts";
 
@@ -72,7 +71,6 @@ export async function runCommandLine(args: readonly string[], terminal: Terminal
     return exitCode;
   } catch (error) {
     if (error instanceof CommanderError) return error.exitCode === 0 ? EXIT_OK : EXIT_USAGE;
-    terminal.printError(error instanceof Error ? error.message : String(error));
-    return error instanceof ConfigError || error instanceof UsageError ? EXIT_USAGE : EXIT_FAILURE;
+    return reportFailure(error, terminal);
   }
 }

@@ -1,4 +1,5 @@
 /** What commands print on and how they end. Knows no command. */
+import { ConfigError } from "../errors.ts";
 
 /** Exit codes of all commands. */
 export const EXIT_OK = 0;
@@ -31,4 +32,10 @@ export function formatTable(rows: readonly (readonly string[])[]): string[] {
     for (const [column, cell] of row.entries()) widths[column] = Math.max(widths[column] ?? 0, cell.length);
   }
   return rows.map((row) => row.map((cell, column) => (column === row.length - 1 ? cell : cell.padEnd(widths[column] ?? 0))).join("  "));
+}
+
+/** Prints what went wrong and returns the exit code that says so. */
+export function reportFailure(error: unknown, terminal: Terminal): number {
+  terminal.printError(error instanceof Error ? error.message : String(error));
+  return error instanceof ConfigError || error instanceof UsageError ? EXIT_USAGE : EXIT_FAILURE;
 }

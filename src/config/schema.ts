@@ -222,6 +222,15 @@ const server = z
     memoryBudget: size(16 * MIB)
       .prefault("256MiB")
       .describe("Most memory that clients together can make the gateway hold. When it is spent, they wait."),
+    workers: z
+      .union([z.literal("auto"), count(1, 64)], { error: "write auto or a number of processes" })
+      .default("auto")
+      .describe("Processes that serve sessions. auto: one per core, fewer where memory is small."),
+    proxyProtocol: z
+      .array(network)
+      .max(1000)
+      .default([])
+      .describe("Load balancers: connections from these addresses must begin with a PROXY protocol header (v1 or v2), others must not."),
     limits,
     penalties,
     revoked,

@@ -19,7 +19,8 @@ const SWEPT = "gateway_swept_total";
 export interface JobRunnerOptions {
   readonly metrics: Metrics;
   readonly log: Logger;
-  readonly isOpen: (user: string, name: string) => boolean;
+  /** Whether any session of the node reads this archive. */
+  readonly isOpen: (user: string, name: string) => Promise<boolean>;
 }
 
 /** What decides whether a schedule must be made anew: everything but places in files. */

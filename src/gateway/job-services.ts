@@ -46,7 +46,7 @@ export interface JobServicesOptions {
   readonly log: Logger;
   readonly clock?: Clock;
   /** True while a session reads that file of the user's archives. */
-  readonly isOpen?: (user: string, name: string) => boolean;
+  readonly isOpen?: (user: string, name: string) => Promise<boolean>;
 }
 
 /** How users are backed up. */
@@ -249,7 +249,7 @@ export class JobServices {
         ...(full === undefined ? {} : { full }),
         ...(allowEmpty === undefined ? {} : { allowEmpty }),
         onProgress: context.onProgress,
-        isOpen: (name) => this.#options.isOpen?.(user.name, name) ?? false,
+        isOpen: async (name) => (await this.#options.isOpen?.(user.name, name)) ?? false,
       });
     } finally {
       await destination?.close();

@@ -4,42 +4,10 @@
  */
 import { setTimeout as delay } from "node:timers/promises";
 import type { ByteChannel, ByteReceiver } from "../byte-channel.ts";
+import type { RateLimit } from "./rate-limit.ts";
 
-/** What may go at once after a pause, in milliseconds of the rate. */
-const BURST_MS = 250;
 /** Longest single wait, so that a closed channel is noticed. */
 const MAX_WAIT_MS = 1_000;
-
-/** Hands out a rate to all who share it. */
-export class RateLimit {
-  readonly #bytesPerMs: number;
-  readonly #now: () => number;
-  /** Until when the rate is spent. */
-  #spentUntilMs = 0;
-
-  /** `bytesPerSecond` is at least 1; `now` in ms, monotonic. */
-  constructor(bytesPerSecond: number, now: () => number = () => performance.now()) {
-    this.#bytesPerMs = bytesPerSecond / 1000;
-    this.#now = now;
-  }
-
-  /** Spends `bytes`; returns after how many ms they may have gone. */
-  spend(bytes: number): number {
-    const now = this.#now();
-    this.#spentUntilMs = Math.max(this.#spentUntilMs, now - BURST_MS) + bytes / this.#bytesPerMs;
-    return Math.max(0, this.#spentUntilMs - now);
-  }
-
-  /** Bytes that were spent ahead of time. */
-  get debt(): number {
-    return Math.max(0, Math.ceil((this.#spentUntilMs - this.#now()) * this.#bytesPerMs));
-  }
-
-  /** Milliseconds until `debt` is at most `bytes`. */
-  untilDebt(bytes: number): number {
-    return Math.max(0, this.#spentUntilMs - this.#now() - bytes / this.#bytesPerMs);
-  }
-}
 
 /** The rates of one user; absent ones are not limited. */
 export interface UserRates {

@@ -28,6 +28,8 @@ export interface UserFilesOptions {
   readonly budget: ByteBudget;
   readonly metrics: Metrics;
   readonly log: Logger;
+  /** Which of the node's processes this is. */
+  readonly place: { readonly slot: number; readonly workers: number; readonly firstProcess: number };
 }
 
 /** A session's files for as long as one channel needs them; `release` is owed once. */
@@ -47,10 +49,12 @@ function volumeKey(user: UserConfig, config: GatewayConfig): string {
   return createHash("sha256").update(JSON.stringify(parts)).digest("hex");
 }
 
-function openMetadata(state: StateDirectory, log: Logger): MetadataCache {
+function openMetadata(state: StateDirectory, { place, log }: UserFilesOptions): MetadataCache {
+  const { slot, workers, firstProcess } = place;
   try {
     return openMetadataCache({
       directory: state.folder("metadata"),
+      ...(workers > 1 ? { processSlot: firstProcess + slot } : {}),
       onError: (error) => log.warn({ err: error }, "metadata cache failed"),
     });
   } catch (error) {
@@ -76,7 +80,8 @@ export class UserFiles {
   }
 
   /** Opens the state directory. Rejects with a ConfigError if it cannot be used. */
-  static async open({ config, budget, metrics, log }: UserFilesOptions): Promise<UserFiles> {
+  static async open(options: UserFilesOptions): Promise<UserFiles> {
+    const { config, budget, metrics, log } = options;
     let state: StateDirectory;
     try {
       state = await StateDirectory.open(config.server.state, {
@@ -88,7 +93,7 @@ export class UserFiles {
       throw new ConfigError(`server.state: ${config.server.state} cannot be used: ${reason}`, undefined, { cause: error });
     }
     defineStoreMetrics(metrics);
-    const metadata = openMetadata(state, log);
+    const metadata = openMetadata(state, options);
     return new UserFiles(config, { state, tails: new TailStore(state), metadata, budget, metrics, log });
   }
 

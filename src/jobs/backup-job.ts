@@ -53,7 +53,7 @@ export interface BackupOptions {
   readonly allowEmpty?: boolean;
   readonly onProgress?: ((progress: JobProgress) => void) | undefined;
   /** True while somebody reads this file of the user's folder: it is not removed yet. */
-  readonly isOpen?: ((name: string) => boolean) | undefined;
+  readonly isOpen?: ((name: string) => boolean | Promise<boolean>) | undefined;
   readonly limits?: PrefetchLimits | undefined;
 }
 
@@ -277,7 +277,11 @@ class BackupRun {
     }
     const all = { archives: [...catalog.archives, record] };
     const { stay, go } = retention(all, { keep: settings.keep, graceMs, nowMs: record.publishedMs });
-    const inUse = go.filter(({ volumes }) => volumes.some(({ name }) => isOpen(name)));
+    const inUse: ArchiveRecord[] = [];
+    for (const one of go) {
+      const open = await Promise.all(one.volumes.map(({ name }) => isOpen(name)));
+      if (open.includes(true)) inUse.push(one);
+    }
     await writeCatalog(store, prefix, { archives: all.archives.filter((one) => stay.includes(one) || inUse.includes(one)) });
     const [only, ...more] = record.volumes;
     if (record.kind === "full" && only && more.length === 0) {

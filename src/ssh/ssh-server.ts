@@ -12,15 +12,15 @@ import { Admission, type AdmissionLimits, type SourcePolicy } from "./admission.
 import { type AlgorithmPreset, fitLists, presetLists } from "./algorithms.ts";
 import { type HostKey, keysByAlgorithm, loadHostKeys } from "./host-keys.ts";
 import { type Opening, readOpening } from "./opening.ts";
-import { SessionRegistry } from "./session-registry.ts";
+import { type SessionInfo, SessionRegistry } from "./session-registry.ts";
 import { shareReads } from "./shared-reads.ts";
 import { type ConnectionLimits, SshConnection } from "./ssh-connection.ts";
 import type { SessionHandlers } from "./ssh-session.ts";
 import { createOffer, cryptoReady, nativeCrypto } from "./ssh2-adapter.ts";
 import { type RekeyLimits, Transport } from "./transport.ts";
+import { sendAway, SOFTWARE_VERSION, turnAway } from "./turn-away.ts";
 
-/** Without a minus sign, which RFC 4253 §4.2 does not allow here, and without a version, which is nobody's business. */
-const SOFTWARE_VERSION = "SftpS3Gateway";
+const SHUTTING_DOWN = "the server is shutting down";
 const LISTEN_BACKLOG = 1024;
 const KEEPALIVE_IDLE_MS = 60_000;
 /** How often a refused flood is mentioned in the log. */
@@ -33,7 +33,7 @@ interface Progress {
   /** Aborted when it takes too long or has to give way. */
   readonly grace: AbortSignal;
   readonly keysExchanged: () => void;
-  readonly loggedIn: () => void;
+  readonly loggedIn: (session: SessionInfo) => void;
 }
 
 /** Where to listen; `port` 0 takes a free one. */
@@ -82,6 +82,17 @@ export interface SshServerOptions {
   readonly sources?: SourcePolicy;
 }
 
+/** What somebody who accepted a socket wants to know and to say. */
+export interface ConnectionWatch {
+  /** Aborted to end the connection while nobody is logged in on it; its reason, an `Error`, is told to the client. */
+  readonly unwanted: AbortSignal;
+  /** How far it has come towards a login: 1 after the identification, 2 after the key exchange. */
+  readonly onProgress: (stage: 1 | 2) => void;
+  readonly onLogin: (session: SessionInfo) => void;
+  /** Called once, when the connection is gone. */
+  readonly onClosed: () => void;
+}
+
 /** The SSH server of one process. */
 export class SshServer {
   readonly registry = new SessionRegistry();
@@ -123,10 +134,11 @@ export class SshServer {
     return this.#connections.size + this.#opening.size;
   }
 
-  /** Loads the host keys; `accept` can be used afterwards. Throws `ConfigError`. */
-  async prepare(): Promise<void> {
+  /** Loads the host keys; `accept` can be used afterwards. Throws `ConfigError`. `quiet`: another process has named them. */
+  async prepare(options: { readonly quiet?: boolean } = {}): Promise<void> {
     await cryptoReady;
     await this.reloadHostKeys();
+    if (options.quiet) return;
     for (const { type, fingerprint, path, active } of this.#hostKeys) this.#log.info({ type, fingerprint, path, active }, "host key");
     if (!nativeCrypto)
       this.#log.warn(
@@ -153,11 +165,20 @@ export class SshServer {
   }
 
   /** Serves a socket that somebody else accepted, e.g. another process of the gateway. */
-  accept(accepted: Socket, remoteAddress: string = accepted.remoteAddress ?? ""): void {
+  accept(accepted: Socket, remoteAddress: string = accepted.remoteAddress ?? "", watch?: ConnectionWatch): void {
     const socket = shareReads(accepted);
     socket.on("error", () => socket.destroy());
-    if (remoteAddress === "" || socket.destroyed) return void socket.destroy();
-    const refusal = this.#draining ? "the server is shutting down" : this.#options.sources?.refusal(remoteAddress);
+    if (remoteAddress === "" || socket.destroyed) {
+      socket.destroy();
+      watch?.onClosed();
+      return;
+    }
+    if (watch) socket.once("close", watch.onClosed);
+    if (this.#draining) {
+      sendAway(socket, SHUTTING_DOWN);
+      return;
+    }
+    const refusal = this.#options.sources?.refusal(remoteAddress);
     if (refusal !== undefined) {
       this.#turnAway(socket, remoteAddress, refusal);
       return;
@@ -180,17 +201,26 @@ export class SshServer {
       this.#options.sources?.offence(remoteAddress, "login-timeout");
       grace.abort(new Error("no login within the grace time"));
     }, this.#limits.loginGraceMs);
-    const loggedIn = (): void => {
+    const advance = (stage: 1 | 2): void => {
+      place.advance(stage);
+      watch?.onProgress(stage);
+    };
+    const settled = (): void => {
       clearTimeout(timer);
       place.release();
     };
-    socket.once("close", loggedIn);
+    const loggedIn = (session: SessionInfo): void => {
+      settled();
+      watch?.onLogin(session);
+    };
+    socket.once("close", settled);
+    watch?.unwanted.addEventListener("abort", () => grace.abort(watch.unwanted.reason), { once: true });
     this.#opening.add(socket);
     socket.write(`SSH-2.0-${SOFTWARE_VERSION}\r\n`);
     readOpening(socket, grace.signal)
       .then((opening) => {
-        place.advance(1);
-        this.#start(socket, remoteAddress, opening, { grace: grace.signal, loggedIn, keysExchanged: () => place.advance(2) });
+        advance(1);
+        this.#start(socket, remoteAddress, opening, { grace: grace.signal, loggedIn, keysExchanged: () => advance(2) });
       })
       .catch((error: unknown) => this.#openingFailed(socket, remoteAddress, error))
       .finally(() => {
@@ -206,15 +236,15 @@ export class SshServer {
   async drain(timeoutMs: number): Promise<void> {
     this.#draining = true;
     const stopped = this.#stopListening();
-    for (const socket of this.#opening) socket.destroy();
+    for (const socket of this.#opening) sendAway(socket, SHUTTING_DOWN, { spoken: true });
     const endIdle = (): void => {
-      for (const connection of this.#connections) if (connection.openChannels === 0) connection.end("the server is shutting down");
+      for (const connection of this.#connections) if (connection.openChannels === 0) connection.end(SHUTTING_DOWN);
     };
     endIdle();
     const sweep = setInterval(endIdle, 100);
     await this.#emptyWithin(timeoutMs);
     clearInterval(sweep);
-    for (const connection of this.#connections) connection.end("the server is shutting down");
+    for (const connection of this.#connections) connection.end(SHUTTING_DOWN);
     await this.#emptyWithin(2_000);
     await stopped;
   }
@@ -255,15 +285,15 @@ export class SshServer {
       hostKeys: this.#hostKeys,
       log: this.#log.child({ session: id }),
       admitLogin: (user) => {
-        if (this.#draining) return "the server is shutting down";
+        if (this.#draining) return SHUTTING_DOWN;
         return this.registry.count(user.name) >= this.#limits.sessionsPerUser ? "too many sessions of this user" : undefined;
       },
       admitsChannels: () => !this.#draining,
       onKeys: keysExchanged,
       onLogin: (session) => {
-        loggedIn();
         this.#options.sources?.loggedIn(remoteAddress);
         this.registry.add(session);
+        loggedIn(session);
       },
       onOffence: (offence) => this.#options.sources?.offence(remoteAddress, offence),
       onClosed: () => {
@@ -309,9 +339,7 @@ export class SshServer {
 
   #turnAway(socket: Socket, remoteAddress: string, reason: string): void {
     this.#logRefusal(remoteAddress, reason);
-    socket.end(`${reason}\r\n`); // RFC 4253 §4.2 allows lines before the identification; clients show them
-    socket.resume();
-    setTimeout(() => socket.destroy(), 1_000).unref();
+    turnAway(socket, reason);
   }
 
   async #stopListening(): Promise<void> {

@@ -46,7 +46,9 @@ export class UploadMemory {
 
   private constructor(budget: ByteBudget) {
     this.#budget = budget;
-    this.#share = new ByteBudget(Math.max(MIB, Math.floor((budget.limit * 5) / 16)));
+    const share = (): number => Math.max(MIB, Math.floor((budget.limit * 5) / 16));
+    this.#share = new ByteBudget(share());
+    budget.onResize(() => this.#share.resize(share()));
   }
 
   /** The one instance that belongs to `budget`. */

@@ -12,7 +12,7 @@ afterEach(async () => {
 async function start(ready = { ready: true, reason: "ready" }): Promise<string> {
   const metrics = new Metrics();
   metrics.gauge("gateway_sessions", "Logins.", () => 3);
-  const source = { readiness: () => ready, metrics: () => metrics.format(), onError: () => undefined };
+  const source = { readiness: () => ready, metrics: async () => metrics.format(), onError: () => undefined };
   server = await AdminServer.start({ host: "127.0.0.1", port: 0 }, source);
   return `http://${server.address}`;
 }
@@ -40,7 +40,7 @@ describe("the admin server", () => {
     await new Promise<void>((resolve) => blocker.listen(0, "127.0.0.1", resolve));
     const address = blocker.address();
     const port = typeof address === "object" && address ? address.port : 0;
-    const source = { readiness: () => ({ ready: true, reason: "" }), metrics: () => "", onError: () => undefined };
+    const source = { readiness: () => ({ ready: true, reason: "" }), metrics: async () => "", onError: () => undefined };
     await expect(AdminServer.start({ host: "127.0.0.1", port }, source)).rejects.toMatchObject({ code: "EADDRINUSE" });
     await new Promise((resolve) => blocker.close(resolve));
   });

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { ByteChannel } from "../../../src/byte-channel.ts";
-import { RateLimit, ThrottledChannel } from "../../../src/gateway/throttled-channel.ts";
+import { RateLimit } from "../../../src/gateway/rate-limit.ts";
+import { ThrottledChannel } from "../../../src/gateway/throttled-channel.ts";
 
 const KIB = 1024;
 

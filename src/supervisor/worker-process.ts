@@ -1,0 +1,113 @@
+/**
+ * One worker as the supervisor sees it: a forked process, its channel, and how much it has to do. Knows neither what a
+ * worker does nor what becomes of it when it is gone.
+ */
+import { type ChildProcess, fork } from "node:child_process";
+import type { Socket } from "node:net";
+import { fileURLToPath } from "node:url";
+import type { ToSupervisor, ToWorker, WorkerStart } from "./messages.ts";
+
+/**
+ * Each worker has a core; the engine's own collector threads would take it from the others. Measured: up to half of the
+ * CPU of a big transfer. Node 20 crashes when the flag is set in a running process.
+ */
+const ENGINE_FLAGS = ["--single-threaded-gc"];
+const PROGRAM = fileURLToPath(new URL(import.meta.url.endsWith(".ts") ? "../worker.ts" : "../worker.js", import.meta.url));
+
+/** What a fully busy event loop weighs, in fresh connections. */
+const BUSY_WEIGHT = 8;
+/** What a connection weighs that was there at the worker's last word: most do nothing. */
+const SETTLED_WEIGHT = 1 / 16;
+/** What a socket weighs that the worker has not taken yet: it is stuck. */
+const UNTAKEN_WEIGHT = 16;
+
+/** Told what a worker says and when it is gone. */
+export interface WorkerEvents {
+  message(message: ToSupervisor): void;
+  /** Called once. `how` is its exit code or signal. */
+  gone(how: string): void;
+}
+
+/** See the head of this file. */
+export class WorkerProcess {
+  readonly slot: number;
+  /** Takes connections. */
+  isReady = false;
+  readonly #child: ChildProcess;
+  #open = 0;
+  #fresh = 0;
+  #untaken = 0;
+  #busyShare = 0;
+
+  /** Starts the process. */
+  constructor(start: WorkerStart, events: WorkerEvents) {
+    this.slot = start.slot;
+    this.#child = fork(PROGRAM, [], {
+      execArgv: [...process.execArgv, ...ENGINE_FLAGS],
+      stdio: ["ignore", "inherit", "inherit", "ipc"],
+    });
+    let isGone = false;
+    const gone = (how: string): void => {
+      if (isGone) return;
+      isGone = true;
+      this.isReady = false;
+      events.gone(how);
+    };
+    this.#child.on("message", (message) => events.message(message as ToSupervisor));
+    this.#child.on("exit", (code, signal) => gone(signal ?? `exit code ${code}`));
+    this.#child.on("error", (error) => {
+      // No process, or one that cannot be talked to any more.
+      this.kill();
+      if (this.#child.pid === undefined) gone(error.message);
+    });
+    this.send({ type: "start", start });
+  }
+
+  /** Process id; undefined if it could not be started. */
+  get pid(): number | undefined {
+    return this.#child.pid;
+  }
+
+  /** How busy it is: the lowest is given the next connection. */
+  get load(): number {
+    const busy = this.#open > 0 ? this.#busyShare * BUSY_WEIGHT : 0;
+    return busy + this.#fresh + (this.#open - this.#fresh) * SETTLED_WEIGHT + this.#untaken * UNTAKEN_WEIGHT;
+  }
+
+  /** Sends a message; one that cannot be sent is lost with its process. */
+  send(message: ToWorker): void {
+    if (this.#child.connected) this.#child.send(message, () => undefined);
+  }
+
+  /** Hands a socket over that nobody has read from; it is no longer ours. */
+  hand(message: Extract<ToWorker, { type: "connection" }>, socket: Socket): void {
+    this.#open++;
+    this.#fresh++;
+    this.#untaken++;
+    this.#child.send(message, socket, { keepOpen: false }, (error) => {
+      if (error) socket.destroy();
+    });
+  }
+
+  /** The worker has a socket that was handed over. */
+  taken(): void {
+    this.#untaken--;
+  }
+
+  /** A connection is gone. */
+  closed(): void {
+    this.#open--;
+    this.#fresh = Math.min(this.#fresh, this.#open);
+  }
+
+  /** What the worker said of its event loop. */
+  busy(share: number): void {
+    this.#busyShare = share;
+    this.#fresh = 0;
+  }
+
+  /** Ends the process at once. */
+  kill(): void {
+    this.#child.kill("SIGKILL");
+  }
+}

@@ -1,0 +1,96 @@
+/**
+ * The start of a worker process, which a supervisor forks: serves the sessions that are handed to it until the supervisor
+ * wants it to end, or is gone.
+ */
+import { ConfigStore } from "./config/config-store.ts";
+import { loadConfig } from "./config/load.ts";
+import { ConfigError } from "./errors.ts";
+import { Gateway } from "./gateway.ts";
+import { type Channel, SupervisorLink } from "./gateway/supervisor-link.ts";
+import { createLogger, type Logger } from "./log.ts";
+import type { WorkerStart } from "./supervisor/messages.ts";
+import { workerCount } from "./supervisor/worker-count.ts";
+
+/** After all is closed, something left open may keep the process alive no longer than this. */
+const LINGER_MS = 3_000;
+
+// The AWS SDK warns of its own next versions on Node 20; the version that runs is pinned in package.json.
+process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= "true";
+// Whoever read our output may be gone before us; that is no reason to end.
+process.stdout.on("error", () => undefined);
+process.stderr.on("error", () => undefined);
+// Terminals and service managers signal every process of the group; the supervisor says what follows from it.
+for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, () => undefined);
+
+/** A bug that one session meets must not end the sessions of all others: it is logged to be mended. */
+function keepServing(log: Logger): void {
+  process.on("uncaughtException", (error, origin) => log.error({ err: error, origin }, "unexpected error, please report it"));
+}
+
+/** The channel is closed by us. */
+let isEnding = false;
+
+/** Serves until the end. Rejects with a ConfigError if something cannot be had. */
+async function serve({ configFile, slot, workers, firstProcess }: WorkerStart, link: SupervisorLink): Promise<void> {
+  const isLeader = slot === 0;
+  const log = createLogger((await loadConfig(configFile)).config.log).child({ worker: slot });
+  await using store = await ConfigStore.open(configFile, { log });
+  keepServing(log);
+  let gateway: Gateway | undefined;
+  link.handle({
+    reload: () => {
+      Promise.all([store.reload(), gateway?.reloadHostKeys()]).catch((error: unknown) => log.error({ err: error }, "reload failed"));
+    },
+  });
+  // What changes from here on is seen, whether it comes before or after the first connection.
+  store.onChange((next, previous) => {
+    log.level = next.log.level;
+    gateway?.reconfigure(next, previous);
+    if (isLeader) link.send({ type: "reloaded" });
+  });
+  if (isLeader) await store.watch();
+  await store.reload();
+  const started = store.current;
+  const place = { slot, workers: workers ?? workerCount(started.server), firstProcess };
+  gateway = await Gateway.start({ config: started, log, link, place });
+  if (store.current !== started) gateway.reconfigure(store.current, started);
+  const { server, admin, log: logging } = started;
+  const hostKeys = gateway.hostKeys.map(({ publicKey }) => publicKey);
+  link.send({ type: "ready", settings: { server, admin, log: logging, workers: place.workers }, hostKeys });
+  await gateway.drain(await drained);
+}
+
+async function run(start: WorkerStart, link: SupervisorLink): Promise<void> {
+  try {
+    await serve(start, link);
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    link.send({ type: "failed", message, isUsage: error instanceof ConfigError });
+    process.exitCode = 1;
+  }
+  isEnding = true;
+  if (process.connected) process.disconnect();
+  setTimeout(() => process.exit(), LINGER_MS).unref();
+}
+
+/** Resolves with the time that sessions have to finish, once this process is to end. */
+function untilDrained(link: SupervisorLink): Promise<number> {
+  return new Promise((resolve) => {
+    link.handle({ drain: ({ timeoutMs }) => resolve(timeoutMs), ping: () => link.send({ type: "pong" }) });
+    process.once("disconnect", () => {
+      if (!isEnding) process.stderr.write("the supervisor is gone, ending\n");
+      resolve(0);
+    });
+  });
+}
+
+const link = new SupervisorLink(process as Channel);
+const drained = untilDrained(link);
+link.handle({
+  start: ({ start }) => {
+    run(start, link).catch((error: unknown) => {
+      process.stderr.write(`${String(error)}\n`);
+      process.exit(1);
+    });
+  },
+});
