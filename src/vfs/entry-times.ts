@@ -19,7 +19,7 @@ const MAX_BEHIND = 20_000;
 /** Pace of asking behind, so that it stays unnoticed: this many HEADs every so many milliseconds. */
 const BEHIND_BATCH = 10;
 const BEHIND_INTERVAL_MS = 100;
-/** It begins when the listing itself is most likely over. */
+/** It begins, and goes on, when no listing has added anything for so long. */
 const BEHIND_DELAY_MS = 1_000;
 
 /** How a listing gets its times. */
@@ -79,28 +79,43 @@ async function timesByHead(volume: Volume, object: SeenObject): Promise<CachedTi
   }
 }
 
-/** What is still to be asked for, by volume. */
-const behind = new WeakMap<Volume, { readonly waiting: Map<string, SeenObject>; isRunning: boolean }>();
+/** What is still to be asked for. */
+interface Behind {
+  readonly waiting: Map<string, SeenObject>;
+  isRunning: boolean;
+  addedMs: number;
+}
+
+/** By volume. */
+const behind = new WeakMap<Volume, Behind>();
 
 function askBehind(volume: Volume, object: SeenObject): void {
-  const queue = behind.get(volume) ?? { waiting: new Map<string, SeenObject>(), isRunning: false };
+  const queue = behind.get(volume) ?? { waiting: new Map<string, SeenObject>(), isRunning: false, addedMs: 0 };
   behind.set(volume, queue);
+  queue.addedMs = volume.clock.now();
   if (queue.waiting.size < MAX_BEHIND) queue.waiting.set(object.key, object);
   if (queue.isRunning) return;
   queue.isRunning = true;
-  const next = (): void => {
-    const batch: SeenObject[] = [];
-    for (const [key, object] of queue.waiting) {
-      if (batch.length === BEHIND_BATCH) break;
-      batch.push(object);
-      queue.waiting.delete(key);
-    }
-    if (batch.length === 0) {
-      queue.isRunning = false;
-      return;
-    }
-    const asked = batch.filter((one) => !volume.times(one)).map((one) => timesByHead(volume, one));
-    void Promise.all(asked).then(() => volume.clock.after(BEHIND_INTERVAL_MS, next));
-  };
-  volume.clock.after(BEHIND_DELAY_MS, next);
+  volume.clock.after(BEHIND_DELAY_MS, () => askNext(volume, queue));
+}
+
+/** Asks for a few, and goes on with the next later. */
+function askNext(volume: Volume, queue: Behind): void {
+  const quietMs = volume.clock.now() - queue.addedMs;
+  if (quietMs < BEHIND_DELAY_MS) {
+    volume.clock.after(BEHIND_DELAY_MS - quietMs, () => askNext(volume, queue));
+    return;
+  }
+  const batch: SeenObject[] = [];
+  for (const [key, object] of queue.waiting) {
+    if (batch.length === BEHIND_BATCH) break;
+    batch.push(object);
+    queue.waiting.delete(key);
+  }
+  if (batch.length === 0) {
+    queue.isRunning = false;
+    return;
+  }
+  const asked = batch.filter((one) => !volume.times(one)).map((one) => timesByHead(volume, one));
+  void Promise.all(asked).then(() => volume.clock.after(BEHIND_INTERVAL_MS, () => askNext(volume, queue)));
 }
