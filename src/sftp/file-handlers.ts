@@ -169,6 +169,13 @@ export async function fsetstat(session: Session, request: RequestOf<"fsetstat">)
   session.replies.ok(request.id);
 }
 
+/** Bytes of a file never came in a form that could be understood: it lacks them, and is not published. */
+export function lostWrite(session: Session, handle: Uint8Array | undefined, cause: Error): void {
+  const named = handle && session.handles.peek(handle);
+  const entries = named ? session.handles.writers().filter((entry) => entry === named) : handle ? [] : session.handles.writers();
+  for (const entry of entries) entry.failure ??= new FsError("io", `${entry.path}: a write was malformed`, { cause });
+}
+
 /** A failed write as the reason why the file is not published. */
 export function writeFailure(entry: FileEntry, error: unknown): FsError {
   return error instanceof FsError ? error : new FsError("io", `${entry.path}: a write failed`, { cause: causeOf(error) });

@@ -138,6 +138,11 @@ export class HandleTable {
     return found;
   }
 
+  /** All files open for writing. */
+  writers(): FileEntry[] {
+    return [...this.#entries.values()].filter((entry): entry is FileEntry => entry.kind === "file" && entry.writes);
+  }
+
   /** Takes a handle out to close it; its place stays claimed until `release`. Throws as `find` does. */
   take(handle: Uint8Array): HandleEntry {
     const serial = this.#serialOf(handle);

@@ -4,7 +4,7 @@
 import { FsError } from "../errors.ts";
 import { opendir, READDIR_RESERVE_BYTES, readdir } from "./directory-handlers.ts";
 import { extended } from "./extension-handlers.ts";
-import { close, fsetstat, fstat, open, read, readReplySize, write } from "./file-handlers.ts";
+import { close, fsetstat, fstat, lostWrite, open, read, readReplySize, write } from "./file-handlers.ts";
 import { lstat, mkdir, readlink, realpath, remove, rename, rmdir, setstat, stat, symlink } from "./path-handlers.ts";
 import type { Dispatcher } from "./request-queue.ts";
 import type { Session } from "./session.ts";
@@ -58,6 +58,7 @@ export function dispatcherFor(session: Session): Dispatcher {
   return {
     dispatch: (request, reserved) => dispatch(session, request, reserved),
     replySize: (request) => replySize(session, request),
+    lostWrite: (handle, error) => lostWrite(session, handle, error),
     isPointless: (request) => POINTLESS_WHEN_GONE.has(request.kind),
   };
 }

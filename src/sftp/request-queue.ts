@@ -9,7 +9,7 @@ import type { Logger } from "../log.ts";
 import { PacketStream } from "./packet-stream.ts";
 import type { ReplyQueue } from "./reply-queue.ts";
 import { StatusCode, PacketType } from "./wire/constants.ts";
-import { decodeInit, decodeRequest, type Packet, packetType, type Request, requestId } from "./wire/requests.ts";
+import { decodeInit, decodeRequest, type Packet, packetType, type Request, requestId, writeHandleOf } from "./wire/requests.ts";
 
 /** Requests of one channel that may run or wait for each other at once. */
 const MAX_RUNNING = 256;
@@ -26,6 +26,8 @@ export interface Dispatcher {
   dispatch(request: Request, reserved: number): Promise<void>;
   /** How many bytes of reply have to be reserved before `request` starts; at most 256 KiB. */
   replySize(request: Request): number;
+  /** A WRITE came that could not be understood; `handle`: undefined if not even whose it was. */
+  lostWrite(handle: Uint8Array | undefined, error: ProtocolError): void;
   /** True if nobody can see the effect of `request` once the client is gone. */
   isPointless(request: Request): boolean;
 }
@@ -179,6 +181,7 @@ export class RequestQueue {
       this.#log.warn({ audit: true, reason: error.message, type: packetType(packet) }, "malformed sftp request refused");
     }
     this.#malformed++;
+    if (packetType(packet) === PacketType.WRITE) this.#dispatcher.lostWrite(writeHandleOf(packet), error);
     this.#consumed += packet.bytes + LENGTH_BYTES;
     this.#replies.status(id, StatusCode.BAD_MESSAGE, error.message);
   }

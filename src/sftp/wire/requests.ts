@@ -148,6 +148,17 @@ function decodeWrite(packet: Packet): Request {
   return { kind: "write", id, handle, offset, length, chunks: cut(packet.chunks, position, length) };
 }
 
+/** The handle that a malformed WRITE was for; undefined if not even that can be read. */
+export function writeHandleOf(packet: Packet): Uint8Array | undefined {
+  try {
+    const reader = new WireReader(firstBytes(packet, Math.min(packet.bytes, WRITE_HEADER_BYTES)), PREFIX_BYTES);
+    return readHandle(reader);
+  } catch (error) {
+    if (error instanceof ProtocolError) return undefined;
+    throw error;
+  }
+}
+
 /** `length` bytes of `chunks` from `start` on, as views. */
 function cut(chunks: readonly Uint8Array[], start: number, length: number): Uint8Array[] {
   const views: Uint8Array[] = [];

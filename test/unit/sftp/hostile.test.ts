@@ -78,6 +78,22 @@ describe("malformed requests are answered and harm nothing", () => {
     expect(session.log.filter(({ level }) => level === 40)).toHaveLength(1);
   });
 
+  it("a WRITE that cannot be understood: the file it was for is not published", async () => {
+    const session = await connect();
+    const { client, fs } = session;
+    const broken = await client.open("/broken", W | CREAT);
+    const whole = await client.open("/whole", W | CREAT);
+    for (const handle of [broken, whole]) await client.write(handle, 0, Buffer.from("content"));
+    expect((await client.status(6, str(broken), u64(7), u32(1000), Buffer.from("short"))).code).toBe(5);
+    expect(await client.close(broken)).toMatchObject({ code: 4, text: expect.stringContaining("malformed") });
+    await client.close(whole);
+    expect(fs.published).toEqual(["/whole"]);
+    const other = await client.open("/other", W | CREAT);
+    expect((await client.status(6, u32(0xffffffff))).code).toBe(5);
+    expect(await client.close(other)).toMatchObject({ code: 4 });
+    await isAlive(session);
+  });
+
   it("paths: invalid UTF-8, NUL, too long, odd but valid", async () => {
     const session = await connect();
     const { client, fs } = session;
