@@ -19,13 +19,22 @@ export interface ForeignS3 {
   readonly endpoint: string;
   readonly credentials: S3Credentials;
   readonly region: string;
+  /** Another account, where one was asked for, and its name in policies. */
+  readonly guest?: { readonly credentials: S3Credentials; readonly arn: string };
   stop(): Promise<void>;
 }
 
+/** What is started besides the server itself. */
+export interface RgwOptions {
+  /** Makes a second account. */
+  readonly guest?: boolean;
+}
+
 const credentials: S3Credentials = { accessKeyId: "AKIATESTRGW", secretAccessKey: "test-rgw-secret" };
+const guest = { credentials: { accessKeyId: "AKIAGUESTRGW", secretAccessKey: "guest-rgw-secret" }, arn: "arn:aws:iam:::user/guest" };
 
 /** Starts monitor, one object store daemon and the gateway, and makes a user. */
-export async function startRgw(): Promise<ForeignS3> {
+export async function startRgw(options: RgwOptions = {}): Promise<ForeignS3> {
   const dir = mkdtempSync(join(tmpdir(), "rgw-"));
   const children: ChildProcess[] = [];
   const start = (file: string, args: readonly string[]): void => {
@@ -37,8 +46,8 @@ export async function startRgw(): Promise<ForeignS3> {
     rmSync(dir, { recursive: true, force: true });
   };
   try {
-    const port = await startDaemons(dir, start);
-    return { endpoint: `http://127.0.0.1:${port}`, credentials, region: "us-east-1", stop };
+    const port = await startDaemons(dir, start, options.guest ? { test: credentials, guest: guest.credentials } : { test: credentials });
+    return { endpoint: `http://127.0.0.1:${port}`, credentials, region: "us-east-1", ...(options.guest && { guest }), stop };
   } catch (error) {
     const log = readFileSync(join(dir, "radosgw.out"), { encoding: "utf8", flag: "a+" }).slice(-2000);
     await stop();
@@ -46,7 +55,11 @@ export async function startRgw(): Promise<ForeignS3> {
   }
 }
 
-async function startDaemons(dir: string, start: (file: string, args: readonly string[]) => void): Promise<number> {
+async function startDaemons(
+  dir: string,
+  start: (file: string, args: readonly string[]) => void,
+  users: Readonly<Record<string, S3Credentials>>,
+): Promise<number> {
   const [fsid, osdId, monPort, port] = [randomUUID(), randomUUID(), await freePort(), await freePort()];
   for (const name of ["mon", "osd", "run", "rgw"]) mkdirSync(join(dir, name));
   writeFileSync(join(dir, "ceph.conf"), configuration(dir, fsid, monPort, port));
@@ -62,9 +75,17 @@ async function startDaemons(dir: string, start: (file: string, args: readonly st
   await runOk("ceph", [...conf, "osd", "new", osdId]);
   await runOk("ceph-osd", [...conf, "-i", "0", "--mkfs", "--osd-uuid", osdId]);
   start("ceph-osd", [...conf, "-i", "0", "-f"]);
-  const { accessKeyId, secretAccessKey } = credentials;
-  const user = ["user", "create", "--uid=test", "--display-name=test", `--access-key=${accessKeyId}`, `--secret-key=${secretAccessKey}`];
-  await runOk("radosgw-admin", [...conf, "-n", "client.rgw", ...user], { timeoutMs: 90_000 });
+  for (const [name, { accessKeyId, secretAccessKey }] of Object.entries(users)) {
+    const user = [
+      "user",
+      "create",
+      `--uid=${name}`,
+      `--display-name=${name}`,
+      `--access-key=${accessKeyId}`,
+      `--secret-key=${secretAccessKey}`,
+    ];
+    await runOk("radosgw-admin", [...conf, "-n", "client.rgw", ...user], { timeoutMs: 90_000 });
+  }
   start("radosgw", [...conf, "-n", "client.rgw", "-f"]);
   await answering(`http://127.0.0.1:${port}/`);
   return port;
