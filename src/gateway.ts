@@ -199,6 +199,7 @@ export class Gateway {
         sessionsPerUser: limits.maxSessionsPerUser,
         channels: limits.maxChannelsPerConnection,
         idleMs: limits.idleTimeout,
+        lifetimeMs: limits.maxSessionTime,
         keepaliveMs: limits.keepaliveInterval,
       },
     };

@@ -146,6 +146,7 @@ const limits = z
     maxSessionsPerUser: count(1, 100_000).default(1000).describe("Connections of one user at a time."),
     maxChannelsPerConnection: count(1, 1000).default(64).describe("Sessions (sftp, scp, …) on one connection at a time."),
     idleTimeout: duration(10_000).default(3_600_000).describe("A login without any open session is ended after this."),
+    maxSessionTime: duration(10_000).optional().describe("A login is ended after this, whatever it does. Absent: never."),
     keepaliveInterval: duration(1000).default(15_000).describe("A silent client is asked for a sign of life this often."),
     drain: duration(0).default(30_000).describe("Time running sessions get to finish when the gateway stops."),
   })
@@ -178,6 +179,51 @@ const penalties = z
   )
   .prefault({})
   .describe("Penalties per address (IPv6: per /64); they pass with time and are kept over a restart. false: none.");
+
+const KEX = [
+  "mlkem768x25519-sha256",
+  "curve25519-sha256",
+  "curve25519-sha256@libssh.org",
+  "diffie-hellman-group16-sha512",
+  "ecdh-sha2-nistp256",
+  "ecdh-sha2-nistp384",
+  "ecdh-sha2-nistp521",
+  "diffie-hellman-group14-sha256",
+] as const;
+const HOST_KEYS = [
+  "ssh-ed25519",
+  "ecdsa-sha2-nistp256",
+  "ecdsa-sha2-nistp384",
+  "ecdsa-sha2-nistp521",
+  "rsa-sha2-512",
+  "rsa-sha2-256",
+  "ssh-rsa",
+] as const;
+const CIPHERS = [
+  "aes128-gcm@openssh.com",
+  "aes256-gcm@openssh.com",
+  "chacha20-poly1305@openssh.com",
+  "aes256-ctr",
+  "aes192-ctr",
+  "aes128-ctr",
+] as const;
+const MACS = ["hmac-sha2-256-etm@openssh.com", "hmac-sha2-512-etm@openssh.com", "hmac-sha2-256", "hmac-sha2-512", "hmac-sha1"] as const;
+
+const algorithms = z
+  .union(
+    [
+      z.enum(["modern", "compatible"]),
+      z.strictObject({
+        kex: z.array(z.enum(KEX)).min(1).optional().describe("Key exchanges in order of preference."),
+        hostKeys: z.array(z.enum(HOST_KEYS)).min(1).optional().describe("Host key algorithms; those without a key are left out."),
+        ciphers: z.array(z.enum(CIPHERS)).min(1).optional().describe("Ciphers; the client's order decides."),
+        macs: z.array(z.enum(MACS)).min(1).optional().describe("MACs, for ciphers that need one."),
+      }),
+    ],
+    { error: "write modern, compatible, or lists: { kex: […], hostKeys: […], ciphers: […], macs: […] }" },
+  )
+  .default("modern")
+  .describe("compatible also offers older key exchanges and MACs, for clients of before 2015. Lists are offered as written.");
 
 const SERIAL_HINT = 'write a serial number, or a range such as "100-199"';
 
@@ -234,10 +280,7 @@ const server = z
     limits,
     penalties,
     revoked,
-    algorithms: z
-      .enum(["modern", "compatible"])
-      .default("modern")
-      .describe("compatible also offers older key exchanges and MACs, for clients of before 2015."),
+    algorithms,
     allowSha1Signatures: z
       .boolean({ error: "write true or false" })
       .default(false)

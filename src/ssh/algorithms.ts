@@ -9,6 +9,14 @@ import type { AlgorithmLists } from "./ssh2-adapter.ts";
 /** `modern` is what ssh-audit finds no weakness in; `compatible` adds what clients of the last ten years need. */
 export type AlgorithmPreset = "modern" | "compatible";
 
+/** Lists of one's own, in order of preference; what is absent is as in `modern`. */
+export interface OwnAlgorithms {
+  readonly kex?: readonly string[] | undefined;
+  readonly hostKeys?: readonly string[] | undefined;
+  readonly ciphers?: readonly string[] | undefined;
+  readonly macs?: readonly string[] | undefined;
+}
+
 const CURVE25519 = ["curve25519-sha256", "curve25519-sha256@libssh.org"];
 const CHACHA = "chacha20-poly1305@openssh.com";
 const GCM = ["aes128-gcm@openssh.com", "aes256-gcm@openssh.com"];
@@ -43,10 +51,22 @@ const WAITS = /^JSCH/i;
 /** Weak by today's measure: named in the log when a client uses one. */
 const WEAK = new Set([...NIST, "diffie-hellman-group14-sha256", "ssh-rsa", "hmac-sha1", ...PLAIN_SHA2]);
 
-/** Lists of a preset, limited to the host keys there are. */
-export function presetLists(preset: AlgorithmPreset, hostKeyAlgorithms: ReadonlySet<string>): AlgorithmLists {
-  const base = preset === "modern" ? MODERN : COMPATIBLE;
+/** Everything that can be chosen. */
+export const KNOWN_ALGORITHMS: AlgorithmLists = COMPATIBLE;
+
+/** Lists of a preset or of one's own, limited to the host keys there are. */
+export function presetLists(preset: AlgorithmPreset | OwnAlgorithms, hostKeyAlgorithms: ReadonlySet<string>): AlgorithmLists {
+  const base = preset === "modern" ? MODERN : preset === "compatible" ? COMPATIBLE : ownLists(preset);
   return { ...base, serverHostKey: base.serverHostKey.filter((algorithm) => hostKeyAlgorithms.has(algorithm)) };
+}
+
+function ownLists({ kex, hostKeys, ciphers, macs }: OwnAlgorithms): AlgorithmLists {
+  return {
+    kex: kex ?? MODERN.kex,
+    serverHostKey: hostKeys ?? MODERN.serverHostKey,
+    cipher: ciphers ?? MODERN.cipher,
+    mac: macs ?? MODERN.mac,
+  };
 }
 
 /** How long to wait for the KEXINIT of a client with this software version before sending ours, in ms. */
@@ -58,7 +78,8 @@ export function kexInitPatienceMs(software: string): number {
 /**
  * `lists` for one client. AES-GCM alone where it has it too, which costs two thirds of ChaCha20's CPU and half of
  * CTR's with a MAC; second-choice key exchanges and MACs if there is nothing better in common. Without `clientKexInit`
- * both are offered to clients that wait for ours.
+ * both are offered to clients that wait for ours. An ECDSA host key, whose curves some distrust, is for those who put it
+ * first, as clients do that know this key, or have nothing else.
  */
 export function fitLists(lists: AlgorithmLists, software: string, clientKexInit: Uint8Array | undefined): AlgorithmLists {
   if (!clientKexInit) return WAITS.test(software) ? { ...lists, ...withSecondChoice(lists) } : lists;
@@ -69,8 +90,10 @@ export function fitLists(lists: AlgorithmLists, software: string, clientKexInit:
   const lacksMac = (ciphers: readonly string[], macs: readonly string[]): boolean =>
     !AEAD.includes(ciphers.find((name) => cipher.includes(name)) ?? "") && !fits(lists.mac, macs);
   const needsMac = lacksMac(theirs.cipherToServer, theirs.macToServer) || lacksMac(theirs.cipherToClient, theirs.macToClient);
+  const better = lists.serverHostKey.filter((name) => !name.startsWith("ecdsa-"));
+  const wantsEcdsa = theirs.serverHostKey[0]?.startsWith("ecdsa-") === true || !fits(better, theirs.serverHostKey);
   return {
-    serverHostKey: lists.serverHostKey,
+    serverHostKey: wantsEcdsa ? lists.serverHostKey : better,
     cipher,
     kex: fits(lists.kex, theirs.kex) ? lists.kex : second.kex,
     mac: needsMac ? second.mac : lists.mac,

@@ -44,6 +44,8 @@ export interface ConnectionLimits {
   readonly keepaliveCount: number;
   /** Time without any open channel after which a login is ended. */
   readonly idleMs: number;
+  /** Time after which a login is ended whatever it does; absent: never. */
+  readonly lifetimeMs?: number | undefined;
   /** Time a channel's output may wait for its client to read. */
   readonly stallMs: number;
 }
@@ -394,8 +396,10 @@ export class SshConnection implements TransportEvents, ChannelLink {
       this.end("no sign of life from the client", DisconnectReason.CONNECTION_LOST);
       return;
     } else this.probe(() => undefined);
-    if (this.#sessions.size === 0 && performance.now() - this.#idleSince >= limits.idleMs) {
-      this.end("idle for too long");
+    const isOver = Date.now() - (this.#info?.since ?? Date.now()) >= (limits.lifetimeMs ?? Number.POSITIVE_INFINITY);
+    const isIdle = this.#sessions.size === 0 && performance.now() - this.#idleSince >= limits.idleMs;
+    if (isOver || isIdle) {
+      this.end(isOver ? "this login has lasted as long as it may, please log in again" : "idle for too long");
       return;
     }
     const patience = this.#memory.budget.underPressure ? limits.stallMs / 30 : limits.stallMs;

@@ -9,7 +9,7 @@ import { plainAddress } from "../auth/key-options.ts";
 import type { ByteBudget } from "../byte-budget.ts";
 import { ConfigError, ProtocolError } from "../errors.ts";
 import { Admission, type AdmissionLimits, type SourcePolicy } from "./admission.ts";
-import { type AlgorithmPreset, fitLists, presetLists } from "./algorithms.ts";
+import { type AlgorithmPreset, fitLists, type OwnAlgorithms, presetLists } from "./algorithms.ts";
 import { type HostKey, keysByAlgorithm, loadHostKeys } from "./host-keys.ts";
 import { type Opening, readOpening } from "./opening.ts";
 import { type SessionInfo, SessionRegistry } from "./session-registry.ts";
@@ -75,7 +75,7 @@ export interface SshServerOptions {
   readonly handlers: SessionHandlers;
   readonly budget: ByteBudget;
   readonly log: Logger;
-  readonly algorithms?: AlgorithmPreset;
+  readonly algorithms?: AlgorithmPreset | OwnAlgorithms;
   /** Text shown before login. */
   readonly banner?: string;
   readonly limits?: Partial<SshLimits>;
@@ -304,8 +304,10 @@ export class SshServer {
     grace.addEventListener("abort", () => {
       if (!connection.authenticated) connection.end(grace.reason instanceof Error ? grace.reason.message : "no login");
     });
-    const preset = presetLists(this.#options.algorithms ?? "modern", new Set(Object.keys(this.#hostKeyMap)));
-    const offer = createOffer(fitLists(preset, opening.software, opening.kexInit));
+    const { algorithms = "modern" } = this.#options;
+    const lists = presetLists(algorithms, new Set(Object.keys(this.#hostKeyMap)));
+    // Lists of one's own are offered as they are.
+    const offer = createOffer(typeof algorithms === "string" ? fitLists(lists, opening.software, opening.kexInit) : lists);
     const transport = new Transport({
       socket,
       hostKeys: this.#hostKeyMap,

@@ -109,6 +109,15 @@ it("drains: no new logins, running channels finish, then all are gone", async ()
   await drained;
 });
 
+it("ends logins that have lasted as long as they may, also busy ones", async () => {
+  fixture = await startServer({ limits: { ...DEFAULT_LIMITS, keepaliveMs: 20, lifetimeMs: 150 } });
+  const client = await RawClient.login(fixture.port, key());
+  const { number } = await client.openSession();
+  client.send(encodeMessage(Message.CHANNEL_REQUEST, number, "exec", true, "hold"));
+  await client.closed;
+  await fixture.logged((line) => line.msg === "logout" && String(line.reason).startsWith("this login has lasted"));
+});
+
 it("ends idle logins and those that give no sign of life", async () => {
   fixture = await startServer({ limits: { ...DEFAULT_LIMITS, keepaliveMs: 20, keepaliveCount: 3, idleMs: 100 } });
   const idle = await RawClient.login(fixture.port, key());

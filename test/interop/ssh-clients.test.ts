@@ -114,11 +114,12 @@ it("ssh2's own client", async () => {
   expect(output).toBe("1000000 bytes, exit 0");
 });
 
-it.skipIf(!installed("ssh-audit", "--help"))("ssh-audit finds nothing but classical key exchanges and the ECDSA host key", async () => {
+it.skipIf(!installed("ssh-audit", "--help"))("ssh-audit finds no fail, and warns of nothing but classical key exchanges", async () => {
   const result = await run("ssh-audit", ["--skip-rate-test", "-n", "-l", "warn", "-p", String(fixture.port), "127.0.0.1"]);
   const findings = result.stdout
     .toString()
     .split("\n")
     .filter((line) => /\[(warn|fail)\]/.test(line));
-  expect(findings.filter((line) => !/post-quantum|ecdsa-sha2-nistp|weak random number/.test(line))).toEqual([]);
+  // Offered beside ML-KEM as long as most clients have nothing newer.
+  expect(findings.filter((line) => !/\(kex\) .*does not provide protection against post-quantum attacks/.test(line))).toEqual([]);
 });

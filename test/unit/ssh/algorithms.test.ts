@@ -1,14 +1,15 @@
 /** What is offered to whom. */
 import { describe, expect, it } from "vitest";
-import { fitLists, kexInitPatienceMs, presetLists, readKexInit, weakAlgorithms } from "../../../src/ssh/algorithms.ts";
+import { configSchema } from "../../../src/config/schema.ts";
+import { fitLists, kexInitPatienceMs, KNOWN_ALGORITHMS, presetLists, readKexInit, weakAlgorithms } from "../../../src/ssh/algorithms.ts";
 import { encodeMessage, Message } from "../../../src/ssh/messages.ts";
 
 const HOST_KEYS = new Set(["ssh-ed25519", "rsa-sha2-512", "rsa-sha2-256", "ssh-rsa"]);
 const MODERN = presetLists("modern", HOST_KEYS);
 
-function kexInit(lists: { kex?: string; cipher?: string; mac?: string }): Buffer {
-  const { kex = "curve25519-sha256", cipher = "aes128-ctr", mac = "hmac-sha2-256-etm@openssh.com" } = lists;
-  const body = encodeMessage(Message.KEXINIT, kex, "ssh-ed25519", cipher, cipher, mac, mac, "none", "none", "", "", false, 0);
+function kexInit(lists: { kex?: string; hostKey?: string; cipher?: string; mac?: string }): Buffer {
+  const { kex = "curve25519-sha256", hostKey = "ssh-ed25519", cipher = "aes128-ctr", mac = "hmac-sha2-256-etm@openssh.com" } = lists;
+  const body = encodeMessage(Message.KEXINIT, kex, hostKey, cipher, cipher, mac, mac, "none", "none", "", "", false, 0);
   return Buffer.concat([body.subarray(0, 1), Buffer.alloc(16), body.subarray(1)]);
 }
 
@@ -22,6 +23,21 @@ describe("the modern preset", () => {
   it("is widened in the compatible one", () => {
     const lists = presetLists("compatible", HOST_KEYS);
     expect(weakAlgorithms([...lists.kex, ...lists.mac, ...lists.serverHostKey])).toContain("ssh-rsa");
+  });
+});
+
+describe("lists of one's own", () => {
+  it("replace those of the modern preset, one by one", () => {
+    const lists = presetLists({ ciphers: ["aes256-ctr"], hostKeys: ["ssh-rsa", "ecdsa-sha2-nistp256"] }, HOST_KEYS);
+    expect(lists).toEqual({ ...MODERN, cipher: ["aes256-ctr"], serverHostKey: ["ssh-rsa"] });
+  });
+
+  it("can name everything there is, in the configuration too", () => {
+    const kex = configSchema.parse({ server: { algorithms: { kex: KNOWN_ALGORITHMS.kex, hostKeys: KNOWN_ALGORITHMS.serverHostKey } } });
+    expect(kex.server.algorithms).toMatchObject({ kex: KNOWN_ALGORITHMS.kex });
+    const rest = configSchema.parse({ server: { algorithms: { ciphers: KNOWN_ALGORITHMS.cipher, macs: KNOWN_ALGORITHMS.mac } } });
+    expect(rest.server.algorithms).toMatchObject({ macs: KNOWN_ALGORITHMS.mac });
+    expect(() => configSchema.parse({ server: { algorithms: { ciphers: ["3des-cbc"] } } })).toThrow();
   });
 });
 
@@ -46,6 +62,14 @@ describe("one client", () => {
       "ecdh-sha2-nistp521",
     );
     expect(fitLists(MODERN, "x", kexInit({ kex: "ecdh-sha2-nistp256,curve25519-sha256" })).kex).toEqual(MODERN.kex);
+  });
+
+  it("gets an ECDSA host key only if it prefers one or has nothing else", () => {
+    const lists = presetLists("modern", new Set([...HOST_KEYS, "ecdsa-sha2-nistp256"]));
+    const offered = (hostKey: string): readonly string[] => fitLists(lists, "x", kexInit({ hostKey })).serverHostKey;
+    expect(offered("rsa-sha2-256,ecdsa-sha2-nistp256")).not.toContain("ecdsa-sha2-nistp256");
+    expect(offered("ecdsa-sha2-nistp256,ssh-ed25519")).toContain("ecdsa-sha2-nistp256");
+    expect(offered("x,ecdsa-sha2-nistp256")).toContain("ecdsa-sha2-nistp256");
   });
 
   it("that waits for us gets both at once", () => {
