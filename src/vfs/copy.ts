@@ -27,7 +27,10 @@ export async function copyFile(from: Target, to: Target): Promise<void> {
 export async function storedChecksum(target: Target, algorithm: string): Promise<string | undefined> {
   if (algorithm !== "md5") return undefined;
   const known = await lookupFile(target);
-  if (known.kind === "absent") throw notFound(target);
+  if (known.kind === "absent") {
+    if (await target.view.pending.find(target.key)) return undefined;
+    throw notFound(target);
+  }
   if (known.kind === "directory") throw new FsError("is-a-directory", `${target.path}: is a directory`);
   const { object } = known;
   if (target.view.volume.etagIsMd5 && /^[0-9a-f]{32}$/.test(object.etag)) return object.etag;

@@ -28,6 +28,8 @@ export async function openFile(target: Target, flags: OpenFlags, attributes: Att
   }
   if (known.kind === "absent") {
     if (!(await pending.find(target.key))) throw notFound(target);
+    const handle = await pending.read(target.key, target.path);
+    if (handle) return handle;
     throw new FsError("unavailable", `${target.path}: the upload of this file is not finished; it cannot be read yet`);
   }
   if (target.asDirectory) throw new FsError("not-a-directory", `${target.path}: not a directory`);

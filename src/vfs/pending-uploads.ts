@@ -71,6 +71,8 @@ export interface PendingUploads {
   list(prefix: string): Promise<PendingEntry[]>;
   /** Opens `key` for writing: new, replacing, appending, resuming or editing in place, as flags and first write ask. */
   open(request: WriteRequest): Promise<FileHandle>;
+  /** Opens an upload for reading that waits for its rename, whole, on this node's disk; undefined: it cannot be read. */
+  read(key: string, path: string): Promise<FileHandle | undefined>;
   /** The owner's upload of `key` that `OpenFlags.resume` can go on with. Waits for one that is just being dropped. No request. */
   interrupted(key: string): Promise<InterruptedUpload | undefined>;
   /** Applies times and mode to an unpublished upload. False if there is none under `key`. */

@@ -8,7 +8,7 @@ export const DEFAULT_TEMPORARY_NAMES: readonly string[] = ["*.filepart", "*.????
 
 /** A set of patterns such as `*.filepart`: one `*`, which stands for the final name; each `?` for one letter or digit. */
 export class TemporaryNames {
-  readonly #patterns: readonly RegExp[];
+  readonly #patterns: readonly { readonly expression: RegExp; readonly isSure: boolean }[];
 
   /** Throws `RangeError` for a pattern that has not exactly one `*` and something besides it. */
   constructor(patterns: readonly string[]) {
@@ -17,7 +17,7 @@ export class TemporaryNames {
         throw new RangeError(`"${pattern}" is no pattern for temporary names: write one * for the final name, for example *.filepart`);
       }
       const [before = "", after = ""] = pattern.split("*").map(expressionOf);
-      return new RegExp(`^${before}(.+)${after}$`, "su");
+      return { expression: new RegExp(`^${before}(.+)${after}$`, "su"), isSure: !pattern.includes("?") };
     });
   }
 
@@ -25,11 +25,22 @@ export class TemporaryNames {
   finalKey(key: string): string | undefined {
     const slash = key.lastIndexOf("/") + 1;
     const name = key.slice(slash);
-    for (const pattern of this.#patterns) {
-      const final = pattern.exec(name)?.[1];
+    for (const { expression } of this.#patterns) {
+      const final = expression.exec(name)?.[1];
       if (final !== undefined) return key.slice(0, slash) + final;
     }
     return undefined;
+  }
+
+  /**
+   * How an upload under `key` waits for its rename: `always` under a name that is surely temporary, `if-small` where the
+   * name may be meant, and who wrote it may want to read it first (rclone does): only what fits this node's disk then.
+   */
+  parking(key: string): "always" | "if-small" | "never" {
+    const name = key.slice(key.lastIndexOf("/") + 1);
+    const known = this.#patterns.find(({ expression }) => expression.test(name));
+    if (!known) return "never";
+    return known.isSure ? "always" : "if-small";
   }
 }
 

@@ -217,10 +217,13 @@ export class UploadContent {
     await (this.#stream?.assembler ?? this.#poured)?.letGo();
   }
 
-  /** Everything is at the store, unpublished: what is to be remembered of it. */
-  async park(ready: ReadyContent): Promise<Remains> {
+  /** Everything is safe, unpublished: what is to be remembered of it. Undefined: it is not all here, and `onlyHere` was asked for. */
+  async park(ready: ReadyContent, onlyHere: boolean): Promise<Remains | undefined> {
     const { assembler, size } = ready;
-    if (!(await this.#isHeldHere(assembler))) await assembler.storeAll();
+    if (!(await this.#isHeldHere(assembler))) {
+      if (onlyHere) return undefined;
+      await assembler.storeAll();
+    }
     await this.#spool?.discard();
     const remains = await assembler.keep({ withLast: true });
     if (remains.length !== size)

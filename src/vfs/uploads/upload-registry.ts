@@ -181,7 +181,7 @@ export class UploadRegistry {
   /** Opens `request.key` for writing. */
   async open(owner: UploadOwner, request: WriteRequest): Promise<FileHandle> {
     if (this.#closed) throw new FsError("unavailable", `${request.path}: the gateway is shutting down`);
-    const finalKey = request.flags.finalName ? undefined : this.#temporary.finalKey(request.key);
+    const parks = request.flags.finalName ? "never" : this.#temporary.parking(request.key);
     const sources = this.#sources(owner, request);
     if (request.flags.exclusive) await this.#requireNothing(owner, request, sources);
     const handle = new WriteHandle({
@@ -189,8 +189,8 @@ export class UploadRegistry {
       request,
       sources,
       user: owner.user,
-      key: finalKey ?? request.key,
-      parks: finalKey !== undefined,
+      key: (parks === "always" ? this.#temporary.finalKey(request.key) : undefined) ?? request.key,
+      parks,
       newId,
       onEnd: async (ended, state) => {
         this.#live.delete(live);

@@ -7,6 +7,7 @@ import { DEFAULT_FILE_MODE } from "../object-metadata.ts";
 import type { PendingEntry, PendingState, PendingUploads, WriteRequest } from "../pending-uploads.ts";
 import { toFsError } from "../store-fault.ts";
 import type { ForeignUpload } from "./foreign-uploads.ts";
+import { openParked } from "./parked-reader.ts";
 import { publishParked } from "./parked.ts";
 import { UploadRecord } from "./upload-record.ts";
 import type { LiveUpload, UploadOwner, UploadRegistry } from "./upload-registry.ts";
@@ -65,6 +66,11 @@ export class UploadView implements PendingUploads {
 
   open(request: WriteRequest): Promise<FileHandle> {
     return this.#registry.open(this.#owner, request);
+  }
+
+  async read(key: string, path: string): Promise<FileHandle | undefined> {
+    const row = await this.#registry.resting.find(this.#owner.user, key);
+    return row && openParked(this.#registry.volume, row, path, rowEntry(row).attributes);
   }
 
   interrupted(key: string): Promise<InterruptedUpload | undefined> {

@@ -42,8 +42,8 @@ export interface WriteHandleOptions {
   readonly user: string;
   /** Key it is published under. */
   readonly key: string;
-  /** True for a temporary name: CLOSE parks it. */
-  readonly parks: boolean;
+  /** Whether CLOSE lets it wait for its rename: see `TemporaryNames.parking`. */
+  readonly parks: "always" | "if-small" | "never";
   newId(): string;
   /** Called once when the handle has ended, with what the upload became. Must not throw. */
   onEnd(handle: WriteHandle, state: UploadState): Promise<void>;
@@ -290,8 +290,8 @@ export class WriteHandle implements FileHandle {
         return await this.#content.discard();
       }
       const ready = await this.#content.finish();
-      if (ready) await (this.#options.parks && !this.#moved ? this.#park(ready) : this.#publish(ready));
-      else await this.#changeTimesOnly();
+      if (!ready) await this.#changeTimesOnly();
+      else if (!(await this.#park(ready))) await this.#publish(ready);
     } catch (error) {
       this.#fault = toFsError(error, this.#path);
       if (this.#life.state === "closing") await this.#keep(this.#fault);
@@ -327,10 +327,14 @@ export class WriteHandle implements FileHandle {
     await announce(volume, { key, path, ...placed, given: this.#given ?? created ?? wanted, wanted });
   }
 
-  async #park(ready: ReadyContent): Promise<void> {
-    const remains = await this.#content.park(ready);
+  async #park(ready: ReadyContent): Promise<boolean> {
+    const { parks } = this.#options;
+    if (parks === "never" || this.#moved) return false;
+    const remains = await this.#content.park(ready, parks === "if-small");
+    if (!remains) return false;
     await this.#content.record?.rest("parked", remains, { ...this.#initial, ...this.#times });
     this.#life.become("parked");
+    return true;
   }
 
   /** Nothing was written: a published file that was only opened may still have got other times. */

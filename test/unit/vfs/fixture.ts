@@ -70,6 +70,10 @@ export class SimpleUploads implements PendingUploads {
     return this.find(key);
   }
 
+  async read(): Promise<undefined> {
+    return undefined;
+  }
+
   async interrupted(): Promise<undefined> {
     return undefined;
   }

@@ -147,3 +147,33 @@ describe("a store that fails while a parked upload is renamed", () => {
     });
   }
 });
+
+describe("an upload under a name of rclone's", () => {
+  const partial = "a/photo.jpg.pugixik4.partial";
+
+  it("can be read while it waits on this node's disk, by its owner", async () => {
+    const bytes = pattern(100 * KIB);
+    const handle = await fixture.open({ key: partial });
+    await writeAll(handle, bytes);
+    await handle.close();
+    expect(await fixture.read(partial)).toBeUndefined();
+    const reader = await fixture.view("two").read(partial, `/${partial}`);
+    expect(reader?.knownSize).toBe(bytes.length);
+    expect(same(Buffer.concat([...((await reader?.read(1_000, 1_000_000)) ?? [])]), bytes.subarray(1_000))).toBe(true);
+    expect(await reader?.read(bytes.length, 10)).toEqual([]);
+    await expect(reader?.write(0, [Buffer.from("x")])).rejects.toMatchObject({ code: "permission-denied" });
+    await reader?.close();
+    expect(await fixture.view("two", "bob").read(partial, "/p")).toBeUndefined();
+    expect(await fixture.view("two").rename(partial, final, { replace: false, path: `/${final}` })).toBe(true);
+    expect(same(await fixture.read(final), bytes)).toBe(true);
+  });
+
+  it("is published under it if it does not fit one part, so that it can be read", async () => {
+    const bytes = pattern(300 * KIB);
+    const handle = await fixture.open({ key: partial });
+    await writeAll(handle, bytes);
+    await handle.close();
+    expect(same(await fixture.read(partial), bytes)).toBe(true);
+    expect(await fixture.view("two").find(partial)).toBeUndefined();
+  });
+});

@@ -13,6 +13,9 @@ it("rclone's names are understood by default, and nothing that only looks alike"
     ".pugixik4.partial",
   ];
   for (const key of others) expect(names.finalKey(key)).toBeUndefined();
+  for (const key of others) expect(names.parking(key)).toBe("never");
+  expect(names.parking("u/x.jpg.pugixik4.partial")).toBe("if-small");
+  expect(names.parking("u/x.jpg.filepart")).toBe("always");
 });
 
 it("patterns with a ? are not sure enough to remove what others have published", () => {
