@@ -3,7 +3,7 @@ import { resolve } from "node:path";
 import type { GatewayConfig, UserConfig } from "../config/gateway-config.ts";
 import { loadConfig } from "../config/load.ts";
 import { formatSize } from "../config/quantities.ts";
-import { formatStorageLocation, parseStorageLocation } from "../config/storage-location.ts";
+import { formatStorageLocation, parseStorageLocation } from "../storage-location.ts";
 import { JobServices } from "../gateway/job-services.ts";
 import { openUserStorage } from "../gateway/storages.ts";
 import { type ArchiveRecord, type Catalog, chainOf, readCatalog } from "../jobs/backup-catalog.ts";

@@ -3,7 +3,7 @@ import type { Command } from "commander";
 import { loadConfig } from "../config/load.ts";
 import { resolve } from "node:path";
 import type { UserConfig } from "../config/gateway-config.ts";
-import { parseStorageLocation } from "../config/storage-location.ts";
+import { parseStorageLocation } from "../storage-location.ts";
 import {
   assumePolicy,
   bucketPolicy,

@@ -6,7 +6,7 @@ import type { AuthorizedKey } from "../auth/authorized-keys.ts";
 import type { Revocations } from "../auth/revocations.ts";
 import type { ConfigLocation } from "../errors.ts";
 import type { ConfigValues, ConnectionValues, JobValues, ListenAddress, RegionValues, SseValues, UserValues } from "./schema.ts";
-import type { StorageLocation } from "./storage-location.ts";
+import type { StorageLocation } from "../storage-location.ts";
 
 /** How a bucket is reached and how new objects are stored in it. Holds secrets: never log it whole. */
 export interface S3Connection extends ConnectionValues {

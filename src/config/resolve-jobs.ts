@@ -6,7 +6,7 @@ import type { BackupSettings, BackupsConfig, JobConfig, UserConfig } from "./gat
 import { nearestName } from "./nearest-name.ts";
 import { checkConnection, connectionOf, type ResolveContext } from "./resolve-connection.ts";
 import type { ConfigValues, UserValues } from "./schema.ts";
-import { formatStorageLocation, overlaps, parseStorageLocation } from "./storage-location.ts";
+import { formatStorageLocation, overlaps, parseStorageLocation } from "../storage-location.ts";
 
 /** How `user` is backed up; undefined where no backups are configured, or not for this user. */
 export function backupSettings({ backup }: UserValues, { backups }: ConfigValues): BackupSettings | undefined {

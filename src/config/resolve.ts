@@ -11,7 +11,7 @@ import { backupSettings, resolveBackups, resolveJobs } from "./resolve-jobs.ts";
 import { resolveRevoked } from "./resolve-revoked.ts";
 import { nearestName } from "./nearest-name.ts";
 import type { ConfigValues, UserValues } from "./schema.ts";
-import { formatStorageLocation, overlaps, parseStorageLocation } from "./storage-location.ts";
+import { formatStorageLocation, overlaps, parseStorageLocation } from "../storage-location.ts";
 
 const MAX_KEY_FILE_BYTES = 1024 * 1024;
 

@@ -4,7 +4,7 @@
  */
 import { z } from "zod";
 import { parseDuration, parseSize } from "./quantities.ts";
-import { parseStorageLocation } from "./storage-location.ts";
+import { parseStorageLocation } from "../storage-location.ts";
 
 const SIZE_HINT = "write a size such as 256MiB, 1.5GB or a number of bytes";
 const DURATION_HINT = "write a duration such as 30s, 15m, 12h or 7d";

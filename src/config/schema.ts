@@ -7,7 +7,7 @@ import { z } from "zod";
 import { backups, jobs, userBackup } from "./jobs-schema.ts";
 import { parseSize } from "./quantities.ts";
 import { connection, connectionShape, count, duration, nonEmpty, size, storage } from "./schema-values.ts";
-import { checkBucket } from "./storage-location.ts";
+import { checkBucket } from "../storage-location.ts";
 
 const MIB = 1024 * 1024;
 const DAY_MS = 86_400_000;

@@ -2,7 +2,7 @@
  * The line of the asset server's settings.py that tells it where a collection lies (facts: seed-system §1.1), and its
  * insertion into that file. Works on text only.
  */
-import type { StorageLocation } from "../../config/storage-location.ts";
+import type { StorageLocation } from "../../storage-location.ts";
 
 /** The line cannot be written so that it would be read back as it was meant. */
 export class SettingsError extends Error {

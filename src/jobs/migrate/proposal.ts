@@ -1,7 +1,7 @@
 /** Turns what an old server has into a configuration to be read by a person, with what could not be judged beside it. Pure. */
 import { stringify } from "yaml";
 import { checkName } from "../../config/resolve.ts";
-import { overlaps, parseStorageLocation, type StorageLocation } from "../../config/storage-location.ts";
+import { overlaps, parseStorageLocation, type StorageLocation } from "../../storage-location.ts";
 import type { Note, OldAccount, OldServer, Place } from "./old-server.ts";
 import type { S3fsMount } from "./s3fs-mounts.ts";
 

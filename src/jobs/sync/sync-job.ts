@@ -6,7 +6,7 @@ import { createHash } from "node:crypto";
 import { homedir } from "node:os";
 import { join, resolve } from "node:path";
 import type { GatewayConfig, JobConfig } from "../../config/gateway-config.ts";
-import { formatStorageLocation } from "../../config/storage-location.ts";
+import { formatStorageLocation } from "../../storage-location.ts";
 import type { StoreLimits } from "../../objectstore/objectstore.ts";
 import type { JobContext, JobKind, JobOutcome } from "../job.ts";
 import { worstExitCode } from "../job.ts";

@@ -6,7 +6,7 @@ import { stat } from "node:fs/promises";
 import { basename, dirname, join, relative, resolve } from "node:path";
 import type { GatewayConfig, S3Connection, UserStorage } from "../../config/gateway-config.ts";
 import { nearestName } from "../../config/nearest-name.ts";
-import { overlaps, parseStorageLocation, type StorageLocation } from "../../config/storage-location.ts";
+import { overlaps, parseStorageLocation, type StorageLocation } from "../../storage-location.ts";
 import { StoreError } from "../../errors.ts";
 import { createMemoryStore } from "../../objectstore/memory-store.ts";
 import type { ObjectStore, StoreLimits } from "../../objectstore/objectstore.ts";

@@ -1,7 +1,7 @@
 import { expect, it } from "vitest";
 import { nearestName } from "../../../src/config/nearest-name.ts";
 import { formatSize, parseDuration, parseSize } from "../../../src/config/quantities.ts";
-import { formatStorageLocation, overlaps, parseStorageLocation } from "../../../src/config/storage-location.ts";
+import { formatStorageLocation, overlaps, parseStorageLocation } from "../../../src/storage-location.ts";
 
 it.each([
   ["256MiB", 256 * 1024 ** 2],
