@@ -31,6 +31,8 @@ export interface LayoutRulesOptions extends Pick<UserConfig, "layout" | "thumbna
   readonly onDeleted: (keys: readonly string[]) => Promise<void>;
   /** Told that something is gone. */
   readonly onRemoved: () => void;
+  /** Told what another process of the node wrote: bytes, or that something is gone. */
+  readonly onChangedElsewhere: (publishedBytes: number | undefined) => void;
 }
 
 /** See the head of this file. */
@@ -73,6 +75,10 @@ export class LayoutRules implements VolumeRules {
     this.#options.onRemoved();
     const names = keys.flatMap((key) => this.#originalName(key) ?? []);
     if (names.length > 0) await this.#discard(names);
+  }
+
+  changedElsewhere(publishedBytes: number | undefined): void {
+    this.#options.onChangedElsewhere(publishedBytes);
   }
 
   /** Resolves once thumbnails that were to be deleted are. */

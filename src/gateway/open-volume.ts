@@ -92,6 +92,7 @@ export async function openVolume(user: UserConfig, config: GatewayConfig, contex
     log,
     onDeleted: (keys) => volume.removed(keys),
     onRemoved: () => usage?.somethingRemoved(),
+    onChangedElsewhere: (bytes) => usage?.changedElsewhere(bytes),
   });
   const volume: Volume = new Volume({
     id: storageIdentity(user.storage),

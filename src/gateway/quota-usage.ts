@@ -75,6 +75,14 @@ export class QuotaUsage {
     this.#isStale = true;
   }
 
+  /** Another process of this node wrote or removed something; what it replaced is not known here. */
+  changedElsewhere(publishedBytes: number | undefined): void {
+    this.#isStale = true;
+    if (!this.#usage || publishedBytes === undefined) return;
+    this.#usage.bytes += publishedBytes;
+    this.#usage.files++;
+  }
+
   #exceeded(usage: Usage, bytes: number, files: number): string | undefined {
     const { bytes: maxBytes, files: maxFiles } = this.#quota;
     if (maxBytes !== undefined && bytes > 0 && usage.bytes + bytes > maxBytes) {

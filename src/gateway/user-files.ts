@@ -54,7 +54,7 @@ function openMetadata(state: StateDirectory, { place, log }: UserFilesOptions): 
   try {
     return openMetadataCache({
       directory: state.folder("metadata"),
-      ...(workers > 1 ? { processSlot: firstProcess + slot } : {}),
+      ...(workers > 1 ? { place: { number: firstProcess + slot, all: Array.from({ length: workers }, (_, i) => firstProcess + i) } } : {}),
       onError: (error) => log.warn({ err: error }, "metadata cache failed"),
     });
   } catch (error) {

@@ -6,6 +6,7 @@
 import { createHash } from "node:crypto";
 import { rmSync } from "node:fs";
 import { open, type RootDatabase } from "lmdb";
+import { type ChangeFollower, ChangeLog, type ProcessPlace, type TreeChange } from "./change-log.ts";
 import { putBrokenStoreAside } from "./store-file.ts";
 
 /** What is known about one version of an object; `undefined` is knowledge too: the object does not say. */
@@ -24,12 +25,14 @@ export interface MetadataCache {
   get(volume: string, key: string, etag: string | undefined): CachedTimes | undefined;
   set(volume: string, key: string, etag: string, times: CachedTimes): void;
   delete(volume: string, key: string): void;
-  /** Writes of other processes to this volume so far: when it changes, what was seen of the tree is out of date. */
-  foreignChanges(volume: string): number;
-  /** Tells the other processes that this one wrote; resolves once they can see it. */
-  announceChange(volume: string): Promise<void>;
+  /** Hears what other processes of this node write to the volume from now on. */
+  follow(volume: string): ChangeFollower;
+  /** Tells the other processes what this one wrote; resolves once they can see it. */
+  announceChange(volume: string, changes: readonly TreeChange[]): Promise<void>;
   close(): Promise<void>;
 }
+
+const NOBODY_WRITES: ChangeFollower = { take: () => [] };
 
 /** A cache that lives as long as the process; the oldest entries go at `maxEntries`. */
 export class InMemoryMetadataCache implements MetadataCache {
@@ -58,8 +61,8 @@ export class InMemoryMetadataCache implements MetadataCache {
     this.#entries.delete(`${volume}\0${key}`);
   }
 
-  foreignChanges(): number {
-    return 0;
+  follow(): ChangeFollower {
+    return NOBODY_WRITES;
   }
 
   async announceChange(): Promise<void> {}
@@ -73,8 +76,8 @@ export class InMemoryMetadataCache implements MetadataCache {
 export interface MetadataCacheOptions {
   /** Directory for its files; made if missing. */
   readonly directory: string;
-  /** Which of the node's processes this is, counted from 0; undefined: it is the only one, and nothing is announced. */
-  readonly processSlot?: number;
+  /** Which of the node's processes this is; undefined: it is the only one, and nothing is announced. */
+  readonly place?: ProcessPlace;
   /** Most entries kept (default 5,000,000, about 1 GiB); beyond it a tenth is dropped. */
   readonly maxEntries?: number;
   /** Called with what went wrong; the cache goes on without what it could not do. */
@@ -98,16 +101,15 @@ const WRITES_PER_COUNT = 10_000;
 class LmdbMetadataCache implements MetadataCache {
   readonly #entries: RootDatabase<Buffer, Buffer>;
   readonly #counters: RootDatabase<Buffer, Buffer>;
-  readonly #processSlot: number | undefined;
+  readonly #changes: ChangeLog | undefined;
   readonly #maxEntries: number;
   readonly #onError: (error: unknown) => void;
   readonly #volumePrefixes = new Map<string, Buffer>();
-  readonly #announced = new Map<string, number>();
   readonly #unwritten = new Map<string, { readonly value: Buffer | undefined }>();
   #writes = 0;
   #closed = false;
 
-  constructor({ directory, processSlot, maxEntries = 5_000_000, onError }: MetadataCacheOptions) {
+  constructor({ directory, place, maxEntries = 5_000_000, onError }: MetadataCacheOptions) {
     // noSync: a cache need not survive a power cut whole; lmdb then starts it anew or with older entries.
     const shared = { keyEncoding: "binary", encoding: "binary", noSync: true, noMemInit: true } as const;
     for (const name of ["metadata.mdb", "changes.mdb"]) {
@@ -116,7 +118,7 @@ class LmdbMetadataCache implements MetadataCache {
     }
     this.#entries = open<Buffer, Buffer>({ path: `${directory}/metadata.mdb`, ...shared });
     this.#counters = open<Buffer, Buffer>({ path: `${directory}/changes.mdb`, ...shared });
-    this.#processSlot = processSlot;
+    this.#changes = place && new ChangeLog(this.#counters, place);
     this.#maxEntries = maxEntries;
     this.#onError = onError;
   }
@@ -143,31 +145,26 @@ class LmdbMetadataCache implements MetadataCache {
     this.#write(volume, key, undefined);
   }
 
-  foreignChanges(volume: string): number {
-    if (this.#closed || this.#processSlot === undefined) return 0;
-    try {
-      let sum = 0;
-      const prefix = this.#prefix(volume);
-      for (const { key, value } of this.#counters.getRange({ start: prefix, end: Buffer.concat([prefix, Buffer.of(0xff, 0xff)]) })) {
-        if (key.readUInt8(key.length - 1) !== this.#processSlot) sum += value.readUIntBE(0, 6);
-      }
-      return sum;
-    } catch (error) {
-      this.#onError(error);
-      return 0;
-    }
+  follow(volume: string): ChangeFollower {
+    if (this.#closed || !this.#changes) return NOBODY_WRITES;
+    const follower = this.#changes.follow(volume);
+    return {
+      take: () => {
+        if (this.#closed) return [];
+        try {
+          return follower.take();
+        } catch (error) {
+          this.#onError(error);
+          return "unknown";
+        }
+      },
+    };
   }
 
-  async announceChange(volume: string): Promise<void> {
-    const slot = this.#processSlot;
-    if (this.#closed || slot === undefined) return;
-    const name = Buffer.concat([this.#prefix(volume), Buffer.of(slot)]);
+  async announceChange(volume: string, changes: readonly TreeChange[]): Promise<void> {
+    if (this.#closed) return;
     try {
-      const count = (this.#announced.get(volume) ?? this.#counters.get(name)?.readUIntBE(0, 6) ?? 0) + 1;
-      this.#announced.set(volume, count);
-      const value = Buffer.alloc(6);
-      value.writeUIntBE(count, 0, 6);
-      await this.#counters.put(name, value);
+      await this.#changes?.announce(volume, changes);
     } catch (error) {
       this.#onError(error);
     }

@@ -61,6 +61,11 @@ export class StateDirectory {
     return this.#root.openDB<Value, string[] | string>({ name });
   }
 
+  /** Lets the next reads see what other processes have written: lmdb reads from one snapshot for a while. */
+  refresh(): void {
+    this.#root.resetReadTxn();
+  }
+
   /** A folder for files below the directory, created when it is not there. */
   folder(name: string): string {
     const localPath = path.join(this.localPath, name);

@@ -122,6 +122,7 @@ export class UploadTable {
   /** All uploads of one name. */
   find(name: string): UploadRow[] {
     const rows: UploadRow[] = [];
+    this.#state.refresh();
     for (const { value } of this.#rows.getRange({ start: [this.#volume, name], end: [this.#volume, name, "~"] })) rows.push(value);
     return rows;
   }
@@ -129,6 +130,7 @@ export class UploadTable {
   /** All uploads whose name begins with `prefix`, in UTF-8 byte order of their names. */
   list(prefix: string): UploadRow[] {
     const rows: UploadRow[] = [];
+    this.#state.refresh();
     for (const { key, value } of this.#rows.getRange({ start: [this.#volume, prefix] })) {
       if (key[0] !== this.#volume || !value.name.startsWith(prefix)) break;
       rows.push(value);

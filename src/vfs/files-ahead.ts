@@ -66,7 +66,6 @@ export class FilesAhead {
   readonly #ahead = new Map<string, Ahead>();
   #readers: Reader[] = [];
   #held = 0;
-  #foreignChanges = 0;
 
   constructor(volume: Volume) {
     this.#volume = volume;
@@ -77,8 +76,6 @@ export class FilesAhead {
    * rejects; undefined: it has to be read from the store.
    */
   open(object: SeenObject): Promise<FetchedFile | undefined> | undefined {
-    if (this.#foreignChanges !== this.#volume.foreignChanges) this.#clear();
-    this.#foreignChanges = this.#volume.foreignChanges;
     const ahead = this.#ahead.get(object.key);
     const isUsable = ahead?.object.etag === object.etag;
     if (ahead && isUsable) {
@@ -89,12 +86,6 @@ export class FilesAhead {
     const place = this.#volume.orders.find(object.key);
     if (place) this.#follow(this.#readerAt(place.order, place.index), place.index);
     return isUsable ? ahead?.fetched : undefined;
-  }
-
-  /** Gives up everything: another process has written. */
-  #clear(): void {
-    for (const ahead of this.#ahead.values()) this.#discard(ahead);
-    this.#readers = [];
   }
 
   /** Who opens the file at `index`: one whose next file this may be, or somebody new. */

@@ -6,13 +6,14 @@
 import type { ByteBudget } from "../byte-budget.ts";
 import { FsError, StoreError } from "../errors.ts";
 import type { ObjectInfo, ObjectStore } from "../objectstore/objectstore.ts";
+import type { ChangeFollower, TreeChange, WrittenObject } from "../state/change-log.ts";
 import type { CachedTimes, MetadataCache } from "../state/metadata-cache.ts";
 import { Lanes } from "./bounded.ts";
 import { FilesAhead } from "./files-ahead.ts";
 import { ListingOrders } from "./listing-order.ts";
 import { readTimes } from "./object-metadata.ts";
 import type { PendingUploads, PublishedChange } from "./pending-uploads.ts";
-import { OPEN_TRUST_MS, type SeenObject, TreeCache } from "./tree-cache.ts";
+import { isWhole, OPEN_TRUST_MS, type SeenObject, TreeCache } from "./tree-cache.ts";
 import type { Clock } from "./uploads/clock.ts";
 
 /** Where the tree writes what an operator may want to know; pino's loggers fit. */
@@ -41,6 +42,8 @@ export interface VolumeRules {
   isTracked?(key: string): boolean;
   /** `key` was published; `replaced`: a file was there before (undefined: nobody knows). Waited for; must not reject. */
   published?(key: string, replaced: boolean | undefined): Promise<void>;
+  /** Another process of this node published an object of so many bytes, or removed one. Must not throw. */
+  changedElsewhere?(publishedBytes: number | undefined): void;
   /** These keys are gone. Waited for; must not reject. */
   removed?(keys: readonly string[]): Promise<void>;
 }
@@ -100,7 +103,7 @@ export class Volume {
   readonly ahead = new FilesAhead(this);
   readonly lanes = new Lanes(METADATA_LANES);
   readonly #reported = new Set<string>();
-  #foreignChanges: number | undefined;
+  readonly #foreign: ChangeFollower;
   #lastUsedMs = 0;
   #cancelIdleCheck: (() => void) | undefined;
 
@@ -120,6 +123,7 @@ export class Volume {
     this.cheapRequests = options.cheapRequests ?? false;
     this.etagIsMd5 = options.etagIsMd5 ?? false;
     this.rules = options.rules ?? {};
+    this.#foreign = options.metadata.follow(options.id);
     this.tree = new TreeCache({ now: () => options.clock.now() });
   }
 
@@ -149,18 +153,31 @@ export class Volume {
     return key === this.prefix || this.alwaysShown.some((name) => key === this.prefix + name);
   }
 
-  /** Writes of other processes of this node when they were last noticed. */
-  get foreignChanges(): number {
-    return this.#foreignChanges ?? 0;
-  }
-
-  /** To be called before the tree cache is asked: drops it if another process of this node has written. */
+  /** To be called before the tree cache is asked: learns what other processes of this node have written. */
   noticeForeignChanges(): void {
-    const changes = this.metadata.foreignChanges(this.id);
-    if (this.#foreignChanges !== undefined && this.#foreignChanges !== changes) this.tree.clear();
-    this.#foreignChanges = changes;
+    const changes = this.#foreign.take();
+    if (changes === "unknown") this.tree.clear();
+    else for (const change of changes) this.#learnChange(change);
     this.#lastUsedMs = this.clock.now();
     this.#forgetWhenIdle();
+  }
+
+  #learnChange({ key, object }: TreeChange): void {
+    const tick = this.tree.tick();
+    if (!object && key.endsWith("/")) {
+      this.tree.forgetBelow(key);
+      this.tree.learnNoDirectory(key, tick);
+    } else if (!object) this.tree.learnNoFile(key, tick);
+    else {
+      const seen: SeenObject = object.metadata ? { ...object, metadata: object.metadata } : { kind: "object", ...object };
+      if (key.endsWith("/")) this.tree.learnDirectory(key, seen, tick);
+      else this.tree.learnFile(key, seen, tick);
+      for (let end = key.lastIndexOf("/", key.length - 2) + 1; end > this.prefix.length; end = key.lastIndexOf("/", end - 2) + 1) {
+        const parent = key.slice(0, end);
+        if (!this.tree.directory(parent, Number.POSITIVE_INFINITY)) this.tree.learnDirectory(parent, undefined, tick);
+      }
+    }
+    this.rules.changedElsewhere?.(object?.size);
   }
 
   /** Many customers come and go: what was seen of their files is not kept for long. */
@@ -235,7 +252,7 @@ export class Volume {
     this.metadata.set(this.id, key, etag, { mtime, mode });
     if (key.endsWith("/")) this.learnDirectory(key, object, this.tree.tick());
     else this.tree.learnFile(key, object, this.tree.tick());
-    await this.metadata.announceChange(this.id);
+    await this.metadata.announceChange(this.id, [{ key, object: written(object) }]);
     await this.rules.published?.(key, change.replaced);
   }
 
@@ -246,7 +263,10 @@ export class Volume {
       if (key.endsWith("/")) this.tree.learnNoDirectory(key, this.tree.tick());
       else this.tree.learnNoFile(key, this.tree.tick());
     }
-    await this.metadata.announceChange(this.id);
+    await this.metadata.announceChange(
+      this.id,
+      keys.map((key) => ({ key })),
+    );
     await this.rules.removed?.(keys);
   }
 
@@ -256,6 +276,14 @@ export class Volume {
     this.#reported.add(key);
     this.log.warn({ volume: this.id, key }, message);
   }
+}
+
+function written(object: SeenObject): WrittenObject {
+  const { key, size, etag, lastModifiedMs } = object;
+  const listed = { key, size, etag, lastModifiedMs };
+  if (!isWhole(object)) return listed;
+  const { contentType, metadata } = object;
+  return { ...listed, metadata, ...(contentType === undefined ? {} : { contentType }) };
 }
 
 /** Old s3fs and others: an empty object with a directory's content type and no trailing slash. */

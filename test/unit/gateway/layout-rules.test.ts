@@ -21,6 +21,7 @@ async function fixture(options: Partial<LayoutRulesOptions> = {}, kind: StoreKin
       log,
       onDeleted: (keys) => volume().removed(keys),
       onRemoved: () => undefined,
+      onChangedElsewhere: () => undefined,
       ...options,
     });
   });

@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, describe, expect, it } from "vitest";
+import type { ProcessPlace } from "../../../src/state/change-log.ts";
 import { InMemoryMetadataCache, type MetadataCache, openMetadataCache } from "../../../src/state/metadata-cache.ts";
 
 const directories: string[] = [];
@@ -16,7 +17,7 @@ function freshDirectory(): string {
   return directory;
 }
 
-function openIn(directory: string, options: { processSlot?: number; maxEntries?: number } = {}): MetadataCache {
+function openIn(directory: string, options: { place?: ProcessPlace; maxEntries?: number } = {}): MetadataCache {
   const cache = openMetadataCache({ directory, onError: (error) => errors.push(error), ...options });
   caches.push(cache);
   return cache;
@@ -24,8 +25,8 @@ function openIn(directory: string, options: { processSlot?: number; maxEntries?:
 
 /** Resolves once what was set before is on disk: announcements are written after it. */
 async function settled(): Promise<void> {
-  const probe = openIn(freshDirectory(), { processSlot: 0 });
-  await probe.announceChange("v");
+  const probe = openIn(freshDirectory(), { place: { number: 0, all: [0] } });
+  await probe.announceChange("v", []);
   for (let i = 0; i < 50; i++) await new Promise((resolve) => setImmediate(resolve));
 }
 
@@ -97,31 +98,55 @@ describe("metadata cache on disk", () => {
     expect(kept).toBeGreaterThan(5_000);
   });
 
+  it("begins anew for who is too far behind, and for what is too much to say", async () => {
+    const directory = freshDirectory();
+    const [one, two] = [0, 1].map((number) => openIn(directory, { place: { number, all: [0, 1] } }));
+    if (!one || !two) throw new Error("two caches were opened");
+    const [slow, quick] = [two.follow("v"), two.follow("v")];
+    for (let i = 0; i < 300; i++) {
+      await one.announceChange("v", [{ key: `k${i}` }]);
+      if (i % 100 === 0) quick.take();
+    }
+    expect(slow.take()).toBe("unknown");
+    expect(slow.take()).toEqual([]);
+    expect(quick.take()).toHaveLength(99);
+    await one.announceChange(
+      "v",
+      Array.from({ length: 10_000 }, (_, i) => ({ key: `many/${i}` })),
+    );
+    expect(quick.take()).toBe("unknown");
+    await Promise.all([one.announceChange("v", [{ key: "x" }]), one.announceChange("v", [{ key: "y" }])]);
+    expect(quick.take()).toEqual([{ key: "x" }, { key: "y" }]);
+  });
+
   it("is shared with another process, which hears of changes", async () => {
     const directory = freshDirectory();
-    const mine = openIn(directory, { processSlot: 0 });
-    expect(mine.foreignChanges("v")).toBe(0);
-    await mine.announceChange("v");
-    expect(mine.foreignChanges("v")).toBe(0);
+    const mine = openIn(directory, { place: { number: 0, all: [0, 1] } });
+    const [followed, unrelated] = [mine.follow("v"), mine.follow("unrelated")];
+    await mine.announceChange("v", [{ key: "mine" }]);
+    expect(followed.take()).toEqual([]);
     const script = join(directory, "other.mts");
     const module = new URL("../../../src/state/metadata-cache.ts", import.meta.url).href;
     writeFileSync(
       script,
       `import { openMetadataCache } from ${JSON.stringify(module)};
-       const cache = openMetadataCache({ directory: ${JSON.stringify(directory)}, processSlot: 1, onError: (e) => { throw e; } });
+       const cache = openMetadataCache({ directory: ${JSON.stringify(directory)}, place: { number: 1, all: [0, 1] }, onError: (e) => { throw e; } });
        cache.set("v", "theirs", "e", { mtime: 9, mode: undefined });
-       await cache.announceChange("v");
-       await cache.announceChange("other");
-       process.send({ seen: cache.foreignChanges("v") });
+       const object = { key: "theirs", size: 1, etag: "e", lastModifiedMs: 5 };
+       await cache.announceChange("v", [{ key: "theirs", object }, { key: "gone" }]);
+       await cache.announceChange("other", [{ key: "other" }]);
+       process.send({ seen: cache.follow("v").take() });
        await cache.close();
        process.disconnect();`,
     );
     const child = fork(script, { execArgv: ["--import", "tsx"] });
     const [message] = await once(child, "message");
-    expect(message).toEqual({ seen: 1 });
+    expect(message).toEqual({ seen: [] });
     await once(child, "exit");
-    expect(mine.foreignChanges("v")).toBe(1);
-    expect(mine.foreignChanges("unrelated")).toBe(0);
+    const object = { key: "theirs", size: 1, etag: "e", lastModifiedMs: 5 };
+    expect(followed.take()).toEqual([{ key: "theirs", object }, { key: "gone" }]);
+    expect(followed.take()).toEqual([]);
+    expect(unrelated.take()).toEqual([]);
     expect(mine.get("v", "theirs", "e")?.mtime).toBe(9);
   });
 });

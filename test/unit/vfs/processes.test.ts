@@ -7,10 +7,10 @@ import { openMetadataCache } from "../../../src/state/metadata-cache.ts";
 import { type Fixture, makeFixture } from "./fixture.ts";
 
 const directory = mkdtempSync(join(tmpdir(), "processes-"));
-const caches = [0, 1].map((processSlot) =>
+const caches = [0, 1].map((number) =>
   openMetadataCache({
     directory,
-    processSlot,
+    place: { number, all: [0, 1] },
     onError: (error) => {
       throw error;
     },
