@@ -46,6 +46,11 @@ export class CommandTable {
     this.#commands.set(name, command);
   }
 
+  /** The command of that name. */
+  find(name: string): Command | undefined {
+    return this.#commands.get(name);
+  }
+
   /** What is served, for people: `df, md5sum, …`. */
   get names(): string {
     return [...this.#commands.keys()].sort().join(", ");

@@ -5,8 +5,9 @@
 import type { ByteChannel } from "../byte-channel.ts";
 import { shareOf } from "../budget-share.ts";
 import type { ByteBudget } from "../byte-budget.ts";
-import type { CommandTable } from "../exec/commands.ts";
+import type { Command, CommandTable } from "../exec/commands.ts";
 import type { Logger } from "../log.ts";
+import { mayBeWinScp, serveWinScp } from "../scp/winscp-shell.ts";
 import { serveSftp } from "../sftp/sftp-server.ts";
 import type { SessionInfo } from "../ssh/session-registry.ts";
 import type { SessionHandlers } from "../ssh/ssh-session.ts";
@@ -15,6 +16,8 @@ import { ThrottledChannel, type UserRates } from "./throttled-channel.ts";
 import type { FilesLease } from "./user-files.ts";
 
 const EXIT_FAILURE = 1;
+/** Commands of exec requests that WinSCP runs in its shell, too. */
+const SHELL_COMMANDS: ReadonlySet<string> = new Set(["df", "md5sum", "sha1sum", "sha256sum"]);
 
 /** What the handlers are made of. */
 export interface SessionHandlerOptions {
@@ -71,6 +74,11 @@ export class GatewaySessions implements SessionHandlers {
 
   shell(channel: ByteChannel, session: SessionInfo, { pty }: { readonly pty: boolean }): void {
     const text = this.#options.greeting(session);
+    if (!pty && mayBeWinScp(session.clientIdent)) {
+      const command = (name: string): Command | undefined => (SHELL_COMMANDS.has(name) ? this.#options.commands.find(name) : undefined);
+      this.#run(channel, session, (served) => serveWinScp({ ...served, user: session.user, command, greeting: text }));
+      return;
+    }
     channel.receive({ data: (chunk) => channel.consume(chunk.length), end: () => undefined });
     channel.write(Buffer.from(pty ? text.replaceAll("\n", "\r\n") : text));
     channel.exit(EXIT_FAILURE);

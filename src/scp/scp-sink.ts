@@ -94,8 +94,8 @@ export class ScpSink {
           this.#answer(OK);
           break;
         case "end":
+          // At the top it ends the run, as WinSCP asks for.
           this.#answer(OK);
-          if (target.depth === 0) throw new ProtocolError("scp: unexpected end of directory");
           return;
         case "file":
           await this.#receiveFile(target, message, times);
@@ -151,7 +151,7 @@ export class ScpSink {
     try {
       handle = await this.#fileSystem.open(
         path,
-        { write: true, create: true, truncate: true, sequential: true },
+        { write: true, create: true, truncate: true, sequential: true, finalName: true },
         {
           size: message.size,
           mode: this.#arguments.preserve ? message.mode : message.mode & ~0o022,
