@@ -53,7 +53,7 @@ export interface PublishedChange {
   readonly replaced?: boolean | undefined;
 }
 
-/** See the head of this file. Keys are full keys in the volume's store. */
+/** See the head of this file. Keys are full keys in the volume's store; a `path` is the virtual one, for error texts. */
 export interface PendingUploads {
   /**
    * What to wait for before anything is said about `key`, or what lies directly in it: uploads in the owner's other
@@ -76,12 +76,12 @@ export interface PendingUploads {
   /** The owner's upload of `key` that `OpenFlags.resume` can go on with. Waits for one that is just being dropped. No request. */
   interrupted(key: string): Promise<InterruptedUpload | undefined>;
   /** Applies times and mode to an unpublished upload. False if there is none under `key`. */
-  setAttributes(key: string, change: AttributeChange): Promise<boolean>;
+  setAttributes(key: string, change: AttributeChange, path?: string): Promise<boolean>;
   /**
    * Discards an unpublished upload; one that is open in this session goes on, but its CLOSE publishes nothing. False if
    * there is none under `key`.
    */
-  discard(key: string): Promise<boolean>;
+  discard(key: string, path?: string): Promise<boolean>;
   /**
    * Renames an unpublished upload to `to`: a parked one is published if `to` is its final name (or published and then
    * copied if it is another), one that is open goes on under the new name, a dropped one can be continued under it. False if there is none under `from`, or

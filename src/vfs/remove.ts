@@ -12,7 +12,7 @@ export async function removeFile(target: Target): Promise<void> {
   const [known, unpublished] = await Promise.all([lookupFile(target), pending.find(target.key)]);
   if (known.kind === "directory") throw new FsError("is-a-directory", `${target.path}: is a directory`);
   if (target.asDirectory && (unpublished || known.kind === "file")) throw new FsError("not-a-directory", `${target.path}: not a directory`);
-  const isDiscarded = unpublished !== undefined && (await pending.discard(target.key));
+  const isDiscarded = unpublished !== undefined && (await pending.discard(target.key, target.path));
   if (known.kind === "absent") {
     if (isDiscarded) return;
     if (unpublished) throw new FsError("permission-denied", `${target.path}: it is being uploaded; close it first`);

@@ -49,7 +49,7 @@ export async function rename(from: Target, to: Target, options: { readonly repla
     if (error instanceof StoreError && error.code === "precondition-failed" && !options.replace) throw exists(to, error);
     throw isMissing(error) ? notFound(from) : toFsError(error, from.path);
   }
-  if (unpublishedThere) await pending.discard(to.key);
+  if (unpublishedThere) await pending.discard(to.key, to.path);
   if (unpublished) await pending.follow(from.key, to.key);
   volume.tree.learnNoFile(from.key, volume.tree.tick());
 }

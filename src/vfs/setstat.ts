@@ -24,11 +24,11 @@ export async function setAttributes(target: Target, change: AttributeChange): Pr
   const { pending } = target.view;
   const unpublished = await pending.find(target.key);
   const goesFirst = unpublished?.state === "live-here" || unpublished?.state === "parked";
-  if (goesFirst && (await pending.setAttributes(target.key, change))) return;
+  if (goesFirst && (await pending.setAttributes(target.key, change, target.path))) return;
   const known = await lookupFile(target);
   if (known.kind === "directory") return setDirectory(target, change);
   if (known.kind === "absent") {
-    if (unpublished && (await pending.setAttributes(target.key, change))) return;
+    if (unpublished && (await pending.setAttributes(target.key, change, target.path))) return;
     throw notFound(target);
   }
   if (change.size !== undefined && change.size !== known.object.size) return resize(target, known.object, change);

@@ -77,7 +77,7 @@ export class UploadView implements PendingUploads {
     return this.#registry.interrupted(this.#owner, key);
   }
 
-  async setAttributes(key: string, change: AttributeChange): Promise<boolean> {
+  async setAttributes(key: string, change: AttributeChange, path: string = nameOf(key)): Promise<boolean> {
     const open = this.#here(key) ?? this.#registry.live(this.#owner.user, key).findLast(({ handle }) => handle.isLive);
     if (open) {
       await open.handle.setstat(change);
@@ -88,7 +88,7 @@ export class UploadView implements PendingUploads {
     if (!row) return false;
     const { mtime, mode, size } = change;
     if (size !== undefined && size !== 0 && size !== row.length) {
-      throw new FsError("unsupported", "an unfinished upload cannot be cut; send the file again from the start");
+      throw new FsError("unsupported", `${path}: an unfinished upload cannot be cut; send the file again from the start`);
     }
     const times = { ...(mtime !== undefined && { mtime }), ...(mode !== undefined && { mode: mode & 0o7777 }) };
     if (row.mtime !== (mtime ?? row.mtime) || row.mode !== (times.mode ?? row.mode)) {
@@ -97,7 +97,7 @@ export class UploadView implements PendingUploads {
     return true;
   }
 
-  async discard(key: string): Promise<boolean> {
+  async discard(key: string, path: string = nameOf(key)): Promise<boolean> {
     const { user, session } = this.#owner;
     let isUnlinked = false;
     for (const { handle, ...live } of this.#registry.live(user, key)) {
@@ -122,7 +122,7 @@ export class UploadView implements PendingUploads {
       foreign.forget(key);
       return true;
     } catch (error) {
-      throw toFsError(error, key.slice(key.lastIndexOf("/") + 1));
+      throw toFsError(error, path);
     }
   }
 
@@ -186,6 +186,11 @@ export class UploadView implements PendingUploads {
   #liveEntry({ name, session, handle }: LiveUpload): PendingEntry {
     return { key: name, state: session === this.#owner.session ? "live-here" : "live-elsewhere", attributes: handle.snapshot };
   }
+}
+
+/** The name of the file alone, where nobody says its path. */
+function nameOf(key: string): string {
+  return key.slice(key.lastIndexOf("/") + 1);
 }
 
 function exists(path: string): FsError {
