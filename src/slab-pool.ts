@@ -65,6 +65,14 @@ export function releaseSlab(view: Uint8Array): void {
   if (slab.holders === 0) slab.pool.recycle(slab);
 }
 
+/** `view` itself if it lies in no slab; else a copy of it, and the slab has one holder less. */
+export function ownCopy(view: Uint8Array): Uint8Array {
+  if (!slabs.has(view.buffer)) return view;
+  const copy = Buffer.from(view);
+  releaseSlab(view);
+  return copy;
+}
+
 /** Overwrites bytes that nobody may read any more, in tests that look for those who do. */
 export function poison(bytes: Uint8Array): void {
   if (POISONS) bytes.fill(POISON_BYTE);

@@ -46,6 +46,12 @@ export class ThrottledChannel implements ByteChannel {
     this.#inner.write(...chunks);
   }
 
+  writeHeld(...chunks: readonly Uint8Array[]): void {
+    this.#rates.down?.spend(chunks.reduce((sum, chunk) => sum + chunk.length, 0));
+    if (this.#inner.writeHeld) this.#inner.writeHeld(...chunks);
+    else this.#inner.write(...chunks);
+  }
+
   writeError(chunk: Uint8Array): void {
     this.#inner.writeError(chunk);
   }

@@ -2,8 +2,9 @@
  * A file being read: one chunk ahead of its reader, from a descriptor that keeps the version that was opened even when
  * the name is published anew. Knows nothing of keys and directories.
  */
-import { closeFile, READ_SIZE, readChunk } from "./local-files.ts";
+import { closeFile, READ_SIZE, readChunk, readSlab } from "./local-files.ts";
 import { StoreError } from "../errors.ts";
+import { releaseSlab } from "../slab-pool.ts";
 import { localError } from "./local-errors.ts";
 import type { ObjectBody, ObjectInfo } from "./objectstore.ts";
 import { checkNotAborted } from "./request-checks.ts";
@@ -40,11 +41,13 @@ export class LocalBody implements ObjectBody {
 
   async *#read(): AsyncGenerator<Uint8Array> {
     const { start, end, signal, info } = this.#options;
+    let next: Promise<Uint8Array> | undefined;
     try {
       let position = start;
-      let next = this.#readAt(position);
+      next = this.#readAt(position);
       while (position < end) {
         const chunk = await next;
+        next = undefined;
         checkNotAborted(signal);
         if (this.#destroyed) throw new StoreError("aborted", "the body was given up by its reader");
         if (chunk.byteLength === 0)
@@ -56,6 +59,8 @@ export class LocalBody implements ObjectBody {
     } catch (error) {
       throw localError(error, `reading ${JSON.stringify(info.key)}`);
     } finally {
+      // what was read ahead and nobody got; a failure is of no interest any more
+      void next?.then(releaseSlab, () => undefined);
       await this.#close();
     }
   }
@@ -64,7 +69,8 @@ export class LocalBody implements ObjectBody {
   #readAt(position: number): Promise<Uint8Array> {
     const { fd, end } = this.#options;
     if (position >= end || this.#destroyed) return Promise.resolve(new Uint8Array(0));
-    const reading = readChunk(fd, position, Math.min(READ_SIZE, end - position));
+    const isLong = end - position >= READ_SIZE;
+    const reading = isLong ? readSlab(fd, position) : readChunk(fd, position, end - position);
     this.#reading = reading.catch(() => undefined);
     return reading;
   }

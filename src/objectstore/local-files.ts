@@ -24,6 +24,7 @@ import {
 import type { Stats } from "node:fs";
 import { promisify } from "node:util";
 import { StoreError } from "../errors.ts";
+import { SlabPool } from "../slab-pool.ts";
 import { systemCode } from "./local-errors.ts";
 
 /** Asynchronous calls on plain descriptors; cheaper than `node:fs/promises`, whose handles are objects. */
@@ -125,9 +126,20 @@ function dropBytes(chunks: Uint8Array[], bytes: number): Uint8Array[] {
   return rest;
 }
 
+const readSlabs = new SlabPool(READ_SIZE, 16 * 1024 * 1024);
+
 /** Up to `length` bytes from `position`; fewer only at the end of the file. */
-export async function readChunk(fd: number, position: number, length: number): Promise<Uint8Array> {
-  const buffer = Buffer.allocUnsafeSlow(length);
+export function readChunk(fd: number, position: number, length: number): Promise<Uint8Array> {
+  return fill(fd, position, Buffer.allocUnsafeSlow(length));
+}
+
+/** As `readChunk` with `READ_SIZE`, in a slab of which the caller is the one holder. */
+export function readSlab(fd: number, position: number): Promise<Uint8Array> {
+  return fill(fd, position, readSlabs.take());
+}
+
+async function fill(fd: number, position: number, buffer: Buffer): Promise<Uint8Array> {
+  const { length } = buffer;
   let filled = 0;
   while (filled < length) {
     const { bytesRead } = await readFrom(fd, buffer, filled, length - filled, position + filled);

@@ -49,6 +49,7 @@ const LOCAL_LIMITS: StoreLimits = {
   maxPutSize: 1024 * MIB,
   maxObjectSize: 16 * TIB - MIB,
   preferredPartSize: MIB,
+  steadyPartSize: 8 * MIB,
 };
 
 /** How `openLocalStore` is to work. */

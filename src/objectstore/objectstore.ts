@@ -115,7 +115,10 @@ export interface GetOptions {
 export interface ObjectBody {
   /** Of the whole object (`size` is the object's, not the range's). */
   readonly info: ObjectInfo;
-  /** The bytes asked for, in order; rejects with a `StoreError` if they end early. */
+  /**
+   * The bytes asked for, in order; rejects with a `StoreError` if they end early. Chunks belong to the reader; where one
+   * lies in a slab (slab-pool.ts) the reader is its one holder, and may release it when nobody reads it any more.
+   */
   readonly body: AsyncIterable<Uint8Array>;
   /** Gives up reading and frees the connection. Idempotent. */
   destroy(): void;
@@ -213,6 +216,8 @@ export interface StoreLimits {
   readonly maxObjectSize: number;
   /** What one `put` or part should be at first, where the caller has no better idea. */
   readonly preferredPartSize: number;
+  /** What parts should grow to soon, where a large upload is cheaper in fewer parts. */
+  readonly steadyPartSize?: number;
 }
 
 /** Room on the medium of a store, in bytes and numbers of objects. */

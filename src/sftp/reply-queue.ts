@@ -105,7 +105,7 @@ export class ReplyQueue {
     this.#budget.release(bytes);
   }
 
-  /** DATA with the chunks as they are; uses up the `reserved` bytes. */
+  /** DATA with the chunks as they are, of whose slabs the caller was a holder; uses up the `reserved` bytes. */
   data(id: number, chunks: readonly Uint8Array[], length: number, reserved: number): void {
     this.#reserved -= reserved;
     if (length > reserved) this.#budget.force(length - reserved);
@@ -178,7 +178,8 @@ export class ReplyQueue {
     const chunks = this.#chunks;
     this.#chunks = [];
     this.#chunkBytes = 0;
-    this.#channel.write(...chunks);
+    if (this.#channel.writeHeld) this.#channel.writeHeld(...chunks);
+    else this.#channel.write(...chunks);
     this.#budget.release(this.#charged);
     this.#charged = 0;
   }

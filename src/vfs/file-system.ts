@@ -88,7 +88,8 @@ export interface FileHandle {
   readonly uploadId?: string | undefined;
   /**
    * Up to `length` bytes from `offset` as a list of chunks; fewer only at the end of the file; an empty list is the
-   * end. The chunks stay unchanged and belong to the caller.
+   * end. The chunks stay unchanged and belong to the caller; where one lies in a slab (slab-pool.ts), the caller is one of
+   * its holders, and may release it when nobody reads the chunk any more.
    */
   read(offset: number, length: number): Promise<readonly Uint8Array[]>;
   /**

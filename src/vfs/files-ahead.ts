@@ -5,6 +5,7 @@
  * client may read through several connections.
  */
 import type { ObjectInfo } from "../objectstore/objectstore.ts";
+import { ownCopy } from "../slab-pool.ts";
 import type { FileOrder } from "./listing-order.ts";
 import type { SeenObject } from "./tree-cache.ts";
 import type { Volume } from "./volume.ts";
@@ -155,7 +156,7 @@ export class FilesAhead {
     try {
       const { info, body } = await store.get(object.key, { ifMatch: object.etag, signal });
       const chunks: Uint8Array[] = [];
-      for await (const chunk of body) chunks.push(chunk);
+      for await (const chunk of body) chunks.push(ownCopy(chunk));
       this.#volume.learn(info, tick);
       return { info, chunks, release };
     } catch (error) {

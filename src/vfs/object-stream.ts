@@ -4,6 +4,7 @@
  */
 import type { ByteBudget } from "../byte-budget.ts";
 import type { ObjectInfo, ObjectStore } from "../objectstore/objectstore.ts";
+import { holdSlab, releaseSlab } from "../slab-pool.ts";
 
 /** What a stream counts in the byte budget: the chunk at hand, the connection's own buffer and the read being filled. */
 export const STREAM_COST = 256 * 1024;
@@ -62,7 +63,7 @@ export class ObjectStream {
     return this.#position;
   }
 
-  /** Up to `length` bytes, fewer only at the end of the stream. Rejects with a `StoreError`; then the stream is of no more use. */
+  /** Up to `length` bytes, fewer only at the end of the stream, as `FileHandle.read` hands them out. Rejects with a `StoreError`; then the stream is of no more use. */
   async take(length: number): Promise<Uint8Array[]> {
     const taken: Uint8Array[] = [];
     let missing = Math.min(length, this.end - this.#position);
@@ -71,6 +72,7 @@ export class ObjectStream {
       if (!chunk) break;
       const piece = chunk.length > missing ? chunk.subarray(0, missing) : chunk;
       this.#rest = chunk.length > missing ? chunk.subarray(missing) : undefined;
+      if (this.#rest) holdSlab(chunk);
       taken.push(piece);
       missing -= piece.length;
       this.#position += piece.length;
@@ -83,6 +85,7 @@ export class ObjectStream {
   close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
+    if (this.#rest) releaseSlab(this.#rest);
     this.#rest = undefined;
     this.#destroy();
     this.#budget.release(STREAM_COST);

@@ -10,6 +10,7 @@ import type { AttributeChange, Attributes, FileHandle } from "./file-system.ts";
 import type { FetchedFile } from "./files-ahead.ts";
 import { head } from "./lookup.ts";
 import { ObjectStream } from "./object-stream.ts";
+import { ownCopy } from "../slab-pool.ts";
 import type { PublishedSource, PublishedSourceHandle } from "./published-source.ts";
 import { SkippedBytes } from "./skipped-bytes.ts";
 import { toFsError } from "./store-fault.ts";
@@ -212,7 +213,7 @@ export class ReadHandle implements FileHandle, PublishedSourceHandle {
       if (offset - current.position <= MAX_RUN_ON) {
         let at = current.position;
         for (const chunk of await current.take(offset - at)) {
-          this.#skipped.keep(at, chunk);
+          this.#skipped.keep(at, ownCopy(chunk));
           at += chunk.length;
         }
         if (current.position === offset) return current;

@@ -22,6 +22,9 @@ const preferredInFlight = 4;
 const partSizes = 10;
 const growthReach = 100;
 
+/** Parts of each size on the way from the preferred size to the steady one: a kill early on loses little. */
+const partsPerEarlySize = 8;
+
 /** Larger parts are never held in memory. */
 const maxPartInMemory = 128 * MIB;
 
@@ -158,7 +161,9 @@ export class UploadMemory {
    */
   partSize(limits: StoreLimits, { partNumber, offset, announced }: PartQuestion): number {
     const fair = Math.floor(this.#share.limit / (Math.max(1, this.#active) * 2));
-    const first = Math.max(limits.minPartSize, Math.min(limits.preferredPartSize, fair));
+    const { preferredPartSize, steadyPartSize = preferredPartSize } = limits;
+    const early = Math.min(steadyPartSize, preferredPartSize * 2 ** Math.floor((partNumber - 1) / partsPerEarlySize));
+    const first = Math.max(limits.minPartSize, Math.min(early, fair));
     const partsPerSize = Math.max(1, Math.ceil(limits.maxParts / partSizes));
     const grown = first * 2 ** Math.floor((partNumber - 1) / partsPerSize);
     const even = Math.ceil(announced / Math.max(1, limits.maxParts - 100));
