@@ -15,9 +15,13 @@ import type { S3Fault } from "./s3-errors.ts";
 import type { Lane, S3Call } from "./s3-http.ts";
 import { SILENT_LOG } from "./s3-options.ts";
 import type { RetryPolicy, S3StoreOptions, StoreLog } from "./s3-options.ts";
+import { ThrottlePace } from "./throttle-pace.ts";
 
 /** Bytes damaged on the way are sent again only this often: a defect that stays must show. */
 const MAX_CORRUPTED_ATTEMPTS = 3;
+
+/** Operations that count as reads where S3 limits how many there are. */
+const READS = /^(?:Get|Head|List)/;
 
 /** One request, to be sent as often as needed. */
 export interface RequestPlan<T> {
@@ -57,6 +61,8 @@ export class S3Requests {
   readonly #log: StoreLog;
   #connection: S3Connection | undefined;
   readonly #options: S3StoreOptions;
+  /** S3 limits what it reads and what it changes apart. */
+  readonly #paces = { read: new ThrottlePace(), write: new ThrottlePace() };
 
   constructor(options: S3StoreOptions) {
     this.bucket = options.bucket;
@@ -68,16 +74,23 @@ export class S3Requests {
   /** Sends the request until it succeeds or cannot. Rejects with a `StoreError`. */
   async run<T>(plan: RequestPlan<T>): Promise<T> {
     const progress: Progress = { startedMs: performance.now(), attempts: 0, ambiguous: false, refreshed: false, moved: false };
+    const pace = this.#paces[READS.test(plan.operation) ? "read" : "write"];
     for (;;) {
       checkNotAborted(plan.signal);
+      const waitMs = pace.reserve(performance.now());
+      if (waitMs > 0) await sleep(waitMs, plan.signal);
       progress.attempts++;
       this.#options.onRequest?.(plan.operation);
       try {
         const { lane, signal, workBytes, headers } = plan;
-        return await plan.attempt(this.#connected().client, { lane, signal, workBytes, ...(headers === undefined ? {} : { headers }) });
+        const call = { lane, signal, workBytes, ...(headers === undefined ? {} : { headers }) };
+        const result = await plan.attempt(this.#connected().client, call);
+        pace.taken(performance.now());
+        return result;
       } catch (error) {
         if (error instanceof StoreError) throw error;
         checkNotAborted(plan.signal);
+        if (classifyFault(error).retry === "throttled") pace.refused(performance.now());
         const recovered = await this.#afterFailure(plan, progress, error);
         if (recovered !== undefined) return recovered.value;
       }

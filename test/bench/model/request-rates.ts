@@ -7,6 +7,7 @@
  */
 import { retryWaitMs } from "../../../src/objectstore/s3/retry-policy.ts";
 import type { RetryPolicy } from "../../../src/objectstore/s3/s3-options.ts";
+import { ThrottlePace } from "../../../src/objectstore/s3/throttle-pace.ts";
 import { EventQueue } from "./event-queue.ts";
 import { seededRandom } from "./random.ts";
 
@@ -27,6 +28,8 @@ export interface Scene {
   /** Mean milliseconds between the end of a session's request and its next one: the client's part. */
   readonly clientMs: number;
   readonly policy: RetryPolicy;
+  /** Whether processes slow down together when they are refused, or each request waits for itself alone. */
+  readonly isPaced: boolean;
   /** Model time. Sessions begin spread over the first second. */
   readonly seconds: number;
   readonly seed: number;
@@ -49,6 +52,7 @@ export interface Outcome {
 interface Session {
   readonly prefix: Prefix;
   readonly process: Process;
+  readonly pace: ThrottlePace;
   attempts: number;
   beganMs: number;
 }
@@ -62,9 +66,11 @@ interface Prefix {
 interface Process {
   busy: number;
   readonly waiting: Session[];
+  /** As in the gateway, each process has one for each prefix. */
+  readonly paces: Map<Prefix, ThrottlePace>;
 }
 
-type Event = { readonly kind: "send" | "accepted" | "refused"; readonly session: Session };
+type Event = { readonly kind: "send" | "leave" | "accepted" | "refused"; readonly session: Session };
 
 /** Runs the model. The same scene gives the same outcome. */
 export function simulate(scene: Scene): Outcome {
@@ -85,11 +91,13 @@ class Model {
     this.#scene = scene;
     this.#random = seededRandom(scene.seed);
     const prefixes = Array.from({ length: scene.prefixes }, (): Prefix => ({ tokens: scene.ratePerPrefix, filledMs: 0 }));
-    const processes = Array.from({ length: scene.processes }, (): Process => ({ busy: 0, waiting: [] }));
+    const processes = Array.from({ length: scene.processes }, (): Process => ({ busy: 0, waiting: [], paces: new Map() }));
     for (let index = 0; index < scene.sessions; index++) {
       const [prefix, process] = [prefixes[index % scene.prefixes], processes[index % scene.processes]];
       if (!prefix || !process) throw new RangeError("a scene needs a prefix and a process");
-      this.#events.add(this.#random() * 1000, { kind: "send", session: { prefix, process, attempts: 0, beganMs: 0 } });
+      const pace = process.paces.get(prefix) ?? new ThrottlePace();
+      process.paces.set(prefix, pace);
+      this.#events.add(this.#random() * 1000, { kind: "send", session: { prefix, process, pace, attempts: 0, beganMs: 0 } });
     }
   }
 
@@ -99,14 +107,21 @@ class Model {
       this.#nowMs = event.atMs;
       const { kind, session } = event.what;
       if (kind === "send") this.#send(session);
+      else if (kind === "leave") this.#leave(session);
       else this.#answered(session, kind);
     }
     return this.#outcome();
   }
 
-  /** A session wants to send: at once if its process has a socket free. */
   #send(session: Session): void {
     if (session.attempts === 0) session.beganMs = this.#nowMs;
+    const waitMs = this.#scene.isPaced ? session.pace.reserve(this.#nowMs) : 0;
+    if (waitMs > 0) this.#events.add(this.#nowMs + waitMs, { kind: "leave", session });
+    else this.#leave(session);
+  }
+
+  /** A request leaves: at once if its process has a socket free. */
+  #leave(session: Session): void {
     const { process } = session;
     if (process.busy >= this.#scene.socketsPerProcess) process.waiting.push(session);
     else this.#reach(session);
@@ -139,8 +154,13 @@ class Model {
     process.busy--;
     const next = process.waiting.shift();
     if (next) this.#reach(next);
-    if (kind === "accepted") this.#done(session, true);
-    else this.#tryAgain(session);
+    if (kind === "accepted") {
+      session.pace.taken(this.#nowMs);
+      this.#done(session, true);
+    } else {
+      session.pace.refused(this.#nowMs);
+      this.#tryAgain(session);
+    }
   }
 
   #tryAgain(session: Session): void {

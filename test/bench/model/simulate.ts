@@ -19,6 +19,7 @@ const BASE: Scene = {
   refusalMs: 10,
   clientMs: 30,
   policy: DEFAULT_RETRY_POLICY,
+  isPaced: true,
   seconds: 60,
   seed: 1,
 };
@@ -29,7 +30,8 @@ const SCENES: ReadonlyMap<string, Partial<Scene>> = new Map([
   ["100 sessions, 1 prefix", { sessions: 100 }],
   ["1,000 sessions, 1 prefix", { sessions: 1000 }],
   ["10,000 sessions, 1 prefix", {}],
-  ["1,000 sessions, 1 prefix, retries at once", { sessions: 1000, policy: AT_ONCE }],
+  ["10,000 sessions, 1 prefix, each request backs off alone", { isPaced: false }],
+  ["1,000 sessions, 1 prefix, retries at once", { sessions: 1000, policy: AT_ONCE, isPaced: false }],
   ["10,000 sessions, 10 prefixes", { prefixes: 10 }],
   ["10,000 sessions, 50 prefixes", { prefixes: 50 }],
   ["10,000 sessions, 50 prefixes, 32 processes", { prefixes: 50, processes: 32 }],

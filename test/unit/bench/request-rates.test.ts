@@ -13,6 +13,7 @@ const SCENE: Scene = {
   refusalMs: 10,
   clientMs: 60,
   policy: DEFAULT_RETRY_POLICY,
+  isPaced: true,
   seconds: 20,
   seed: 7,
 };
@@ -52,10 +53,19 @@ describe("the model of request rates", () => {
   });
 
   it("sends far more refused requests when it does not back off", () => {
-    const crowd = { ...SCENE, sessions: 300, seconds: 5 };
+    const crowd = { ...SCENE, sessions: 300, seconds: 5, isPaced: false };
     const eager = { ...DEFAULT_RETRY_POLICY, throttledBaseMs: 0 };
     expect(simulate({ ...crowd, policy: eager }).refused).toBeGreaterThan(10 * simulate(crowd).refused);
     expect(simulate({ ...crowd, policy: eager }).failed).toBeGreaterThan(simulate(crowd).failed);
+  });
+
+  it("gives up nothing, and wastes few requests, when processes slow down together", () => {
+    const crowd = { ...SCENE, sessions: 3000, seconds: 60 };
+    const [paced, alone] = [simulate(crowd), simulate({ ...crowd, isPaced: false })];
+    expect(alone.failed).toBeGreaterThan(0);
+    expect(paced.failed).toBe(0);
+    expect(paced.refused).toBeLessThan(alone.refused / 5);
+    expect(paced.perSecond).toBeGreaterThan(850);
   });
 });
 
