@@ -3,7 +3,7 @@
  */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { compareKeys } from "../../src/objectstore/key-order.ts";
-import type { ListEntry, ListOptions, ObjectBody, ObjectStore } from "../../src/objectstore/objectstore.ts";
+import type { ListEntry, ListOptions, ObjectBody, ObjectStore, StoredPart } from "../../src/objectstore/objectstore.ts";
 
 /** A store under test. */
 export interface StoreFixture {
@@ -44,6 +44,7 @@ export function describeObjectStore(name: string, open: () => Promise<StoreFixtu
     describeConditions(store, options);
     describeListing(store, options);
     describeUploads(store, options);
+    describeReopened(store);
     describeCopies(store, options);
     describeDeletion(store);
     describeRefusals(store);
@@ -436,6 +437,19 @@ function describeUploads(store: () => ObjectStore, { lacks = NONE }: ContractOpt
     await expect(other.copyPart(position, { ...source, key: "missing" })).rejects.toMatchObject({ code: "not-found" });
     await expect(other.copyPart(position, { ...source, start: bytes.length })).rejects.toMatchObject({ code: "invalid-argument" });
     await other.abort();
+  });
+}
+
+function describeReopened(store: () => ObjectStore): void {
+  it("completes an upload that another process began, of the parts it was told", async () => {
+    const { minPartSize } = store().limits;
+    const begun = await store().createUpload("reopened", {});
+    const bytes = [pattern(minPartSize), pattern(1_000)];
+    const parts: StoredPart[] = [];
+    parts.push(await begun.uploadPart({ partNumber: 1, offset: 0 }, [bytes[0] ?? Buffer.alloc(0)]));
+    parts.push(await begun.uploadPart({ partNumber: 2, offset: minPartSize }, [bytes[1] ?? Buffer.alloc(0)]));
+    await store().openUpload("reopened", begun.uploadId).complete(parts);
+    expect((await collect(await store().get("reopened"))).equals(Buffer.concat(bytes))).toBe(true);
   });
 }
 

@@ -39,9 +39,9 @@ import type { S3Requests } from "./s3-requests.ts";
 
 /**
  * What the store does with checksums of an upload: `full-object` verifies parts and whole; `parts` takes checksums of
- * parts and says nothing; `none` refuses them.
+ * parts and says nothing; `none` refuses them; `unknown`: somebody else has begun the upload.
  */
-type ChecksumMode = "full-object" | "parts" | "none";
+type ChecksumMode = "full-object" | "parts" | "none" | "unknown";
 
 /** Endpoints that refused checksums in this process's life, so that no second request is lost on asking. */
 const withoutChecksums = new Set<string>();
@@ -105,7 +105,7 @@ export async function createS3Upload(
 
 /** Takes up an unfinished upload; makes no request. */
 export function openS3Upload(context: UploadContext, key: string, uploadId: string): MultipartUpload {
-  return new S3Upload(context, key, uploadId, withoutChecksums.has(context.endpoint) ? "none" : "parts");
+  return new S3Upload(context, key, uploadId, withoutChecksums.has(context.endpoint) ? "none" : "unknown");
 }
 
 /** A part that is copied from a range of an object, in this or another bucket. */
@@ -227,7 +227,8 @@ class S3Upload implements MultipartUpload {
       codes: { "not-found": condition.ifMatch === undefined ? "no-such-upload" : "precondition-failed" },
       attempt: (client, call) =>
         this.#withOrWithoutChecksum(async (checksum) => {
-          const whole = checksum && this.#mode === "full-object";
+          // Some stores want to hear of checksums again (versitygw), others refuse them: then the request is sent without.
+          const whole = checksum && (this.#mode === "full-object" || (this.#mode === "unknown" && crc32 !== undefined));
           const command = new CompleteMultipartUploadCommand({
             ...this.#fields(),
             ...conditionFields(condition),
