@@ -12,6 +12,9 @@ import type { Peer } from "./peers/peer.ts";
 const FXP = { INIT: 1, VERSION: 2, OPENDIR: 11, READDIR: 12, STATUS: 101, HANDLE: 102, NAME: 104 } as const;
 const EOF_STATUS = 1;
 
+/** A listing that takes longer is given up. */
+const LISTING_LIMIT_MS = 180_000;
+
 /** When names came, in seconds after OPENDIR was sent. */
 export interface ListingTimes {
   readonly firstSeconds: number;
@@ -46,8 +49,17 @@ export class RawSftp {
     return session;
   }
 
-  /** Lists a directory to its end. */
+  /** Lists a directory to its end. Rejects if that takes longer than three minutes. */
   async list(path: string): Promise<ListingTimes> {
+    const timer = setTimeout(() => this.#child.kill("SIGKILL"), LISTING_LIMIT_MS);
+    try {
+      return await this.#list(path);
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  async #list(path: string): Promise<ListingTimes> {
     const began = performance.now();
     this.#send(FXP.OPENDIR, str(path));
     const opened = await this.#next();
@@ -77,7 +89,7 @@ export class RawSftp {
 
   async #next(): Promise<Reply> {
     const { value } = await this.#replies.next();
-    if (!value) throw new Error("the server ended the session");
+    if (!value) throw new Error("the session ended, or took more than three minutes");
     if (value.type === FXP.STATUS && value.body.readUInt32BE(4) !== EOF_STATUS) throw new Error(`status ${value.body.readUInt32BE(4)}`);
     return value;
   }
