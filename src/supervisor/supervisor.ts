@@ -183,6 +183,7 @@ export class Supervisor {
   #serve(worker: WorkerProcess): void {
     const parts = this.#parts;
     if (!parts) return;
+    parts.log.info({ worker: worker.slot, pid: worker.pid }, "worker ready");
     worker.send({ type: "listening", port: parts.door.addresses[0]?.port ?? 0 });
     parts.budget.add(worker);
     parts.door.workerReady();
