@@ -37,6 +37,11 @@ export class BudgetShare extends ByteBudget {
     this.#whole = whole;
   }
 
+  /** Of the whole budget as it is now: a worker gets more of it while it needs more. */
+  override get limit(): number {
+    return this.#whole.limit;
+  }
+
   /** Bytes that this user holds. */
   override get used(): number {
     return this.#held;

@@ -41,6 +41,15 @@ describe("what a user may hold", () => {
     expect(() => share.release(1)).toThrow();
   });
 
+  it("follows the budget when that gets another size", () => {
+    const share = shareOf(whole, "a");
+    takeAll(share);
+    whole.resize(128 * MIB);
+    takeAll(share);
+    expect([share.limit, share.used]).toEqual([128 * MIB, 64 * MIB]);
+    expect(share.allowance).toBe(64 * MIB);
+  });
+
   it("is an eighth whatever the others do, and one request of any size for who holds nothing", () => {
     whole.force(63 * MIB);
     expect(shareOf(whole, "a").tryTake(MIB)).toBe(true);
