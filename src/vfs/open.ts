@@ -60,7 +60,8 @@ async function openForWriting(target: Target, flags: OpenFlags, attributes: Attr
   if (known?.kind === "file" && flags.create && flags.exclusive) throw new FsError("exists", `${target.path}: it already exists`);
   if (known?.kind === "absent" && !flags.create && !flags.resume && !(await pending.findElsewhere(target.key))) throw notFound(target);
   if (flags.create && known?.kind !== "file") await requireParent(target);
-  return pending.open({ key: target.key, path: target.path, flags, attributes, published: publishedOf(known) });
+  const oldMode = known?.kind === "file" ? volume.times(known.object)?.mode : undefined;
+  return pending.open({ key: target.key, path: target.path, flags, attributes, oldMode, published: publishedOf(known) });
 }
 
 /** What is known of the name without asking, where asking can be spared. */

@@ -31,6 +31,8 @@ export interface WriteRequest {
   readonly path: string;
   readonly flags: OpenFlags;
   readonly attributes: AttributeChange;
+  /** Mode of the published version if that is known: a file that is written over keeps it. */
+  readonly oldMode?: number | undefined;
   /** The published version, if the tree already knows; `unknown`: nobody asked the store yet (a new file costs one PUT, no HEAD). */
   readonly published: ObjectInfo | "absent" | "unknown";
 }

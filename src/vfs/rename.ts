@@ -5,7 +5,7 @@
 import { FsError, StoreError } from "../errors.ts";
 import type { CopyOptions, ObjectInfo } from "../objectstore/objectstore.ts";
 import { contentTypeOf } from "./content-type.ts";
-import { keepParent } from "./directories.ts";
+import { keepParent, removeDirectory } from "./directories.ts";
 import { head, isMissing, lookup, lookupForCreation, requireParent, wholeObject } from "./lookup.ts";
 import { readTimes, writeTimes } from "./object-metadata.ts";
 import type { PendingEntry } from "./pending-uploads.ts";
@@ -40,6 +40,8 @@ export async function rename(from: Target, to: Target, options: { readonly repla
     throw new FsError("invalid-argument", `${to.path}: a directory cannot be moved into itself`);
   }
   checkOccupant(source, occupant, to, options);
+  // As rename(2): a directory takes the place of an empty one.
+  if (source.kind === "directory" && occupant.kind === "directory") await removeDirectory(to);
   if (unpublishedThere && occupant.kind === "absent" && !options.replace) throw exists(to);
   await requireParent(to);
   try {
@@ -81,7 +83,8 @@ function checkOccupant(source: Known, occupant: Known, to: Target, { replace }: 
   if (occupant.kind === "absent") return;
   if (!replace) throw exists(to);
   if (source.kind === "directory") {
-    throw occupant.kind === "directory" ? exists(to) : new FsError("not-a-directory", `${to.path}: not a directory`);
+    if (occupant.kind === "directory") return;
+    throw new FsError("not-a-directory", `${to.path}: not a directory`);
   }
   if (occupant.kind === "directory") throw new FsError("is-a-directory", `${to.path}: is a directory`);
 }

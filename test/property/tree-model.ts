@@ -79,7 +79,9 @@ export class TreeModel {
     if (this.#folders.has(from) && to.startsWith(`${from}/`)) throw new ModelError(FX.FAILURE);
     this.#requireParent(to);
     if (from === to && replaces) return;
-    if (this.#exists(to) && (!replaces || this.#folders.has(to) || this.#folders.has(from))) throw new ModelError(FX.FAILURE);
+    if (this.#exists(to) && !replaces) throw new ModelError(FX.FAILURE);
+    if (this.#exists(to) && this.#folders.has(to) !== this.#folders.has(from)) throw new ModelError(FX.FAILURE);
+    if (this.#folders.has(to) && this.list(to).length > 0) throw new ModelError(FX.FAILURE);
     const moved = (path: string) => (path === from || path.startsWith(`${from}/`) ? to + path.slice(from.length) : undefined);
     for (const [path, data] of [...this.#files]) {
       const target = moved(path);

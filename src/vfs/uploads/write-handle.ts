@@ -72,9 +72,10 @@ export class WriteHandle implements FileHandle {
 
   constructor(options: WriteHandleOptions) {
     const { request, volume } = options;
-    const { mtime, mode } = request.attributes;
+    const { mtime, mode: asked } = request.attributes;
+    const mode = request.oldMode ?? (asked === undefined ? undefined : asked & 0o7777 & ~umask);
     this.#options = options;
-    this.#initial = { ...(mtime !== undefined && { mtime }), ...(mode !== undefined && { mode: mode & 0o7777 & ~umask }) };
+    this.#initial = { ...(mtime !== undefined && { mtime }), ...(mode !== undefined && { mode }) };
     this.#activity = new Activity(volume.clock);
     this.#content = new UploadContent({ ...options, properties: (base) => this.#tell(base) });
   }

@@ -299,8 +299,33 @@ describe("rename of directories", () => {
     await put("alice/a/x", "x");
     await put("alice/b/x", "x");
     await expect(vfs.rename("/attachments/a", "/attachments/a/b", { replace: true })).rejects.toMatchObject({ code: "invalid-argument" });
-    await expect(vfs.rename("/attachments/a", "/attachments/b", { replace: true })).rejects.toMatchObject({ code: "exists" });
+    await expect(vfs.rename("/attachments/a", "/attachments/b", { replace: true })).rejects.toMatchObject({ code: "not-empty" });
     expect(await names("/attachments/a")).toEqual(["x"]);
+  });
+
+  it("lets a directory take the place of an empty one if it may replace", async () => {
+    const { vfs, put, names } = makeFixture();
+    await put("alice/a/x", "x");
+    await vfs.mkdir("/attachments/b");
+    await expect(vfs.rename("/attachments/a", "/attachments/b", { replace: false })).rejects.toMatchObject({ code: "exists" });
+    await vfs.rename("/attachments/a", "/attachments/b", { replace: true });
+    expect(await names("/attachments/b")).toEqual(["x"]);
+    await expect(vfs.stat("/attachments/a")).rejects.toMatchObject({ code: "not-found" });
+  });
+
+  it("keeps the mode of a file that is written over, where it is known", async () => {
+    const fixture = await WholeFixture.create("memory");
+    const { vfs } = fixture;
+    const write = async (): Promise<void> => {
+      const handle = await vfs.open("/attachments/f", { write: true, create: true, truncate: true }, { mode: 0o644 });
+      await handle.write(0, [Buffer.from("x")]);
+      await handle.close();
+    };
+    await write();
+    await vfs.setstat("/attachments/f", { mode: 0o600 });
+    await write();
+    expect((await vfs.stat("/attachments/f")).mode).toBe(0o600);
+    await fixture.close();
   });
 
   it("leaves everything as it was when a copy fails", async () => {
