@@ -1,8 +1,8 @@
 /**
  * `npm run bench -- [--quick] [--workloads W1,W2,…] [--peers gateway,sshd,…] [--runs N] [--size MiB] [--json FILE]
- * [--markdown FILE] [--dir FOLDER]`: real clients move files to and from the gateway and the other servers this machine
+ * [--markdown FILE] [--dir FOLDER] [--only TEXT]`: real clients move files to and from the gateway and the other servers this machine
  * has, all on one S3 server, each behind a proxy that counts requests and adds latency. They take turns. Contents are
- * compared. Prints Markdown. It measures; it does not judge.
+ * compared. Prints Markdown. `--only` runs the rows that have the text in their title. It measures; it does not judge.
  *
  * Peers: sshd, s3fs, rclone and lftp from the PATH; `RCLONE_BIN`, `SFTPGO_BIN`, `VERSITYGW_BIN` name other programs.
  */
@@ -31,6 +31,7 @@ const { values } = parseArgs({
     json: { type: "string" },
     markdown: { type: "string" },
     dir: { type: "string" },
+    only: { type: "string", default: "" },
   },
 });
 
@@ -73,7 +74,7 @@ async function visit(peer: Peer, name: string, setting: Setting, run: number): P
   const samples: Sample[] = [];
   await peer.start();
   try {
-    for (const cell of workload(peer, setting)) {
+    for (const cell of workload(peer, setting).filter(({ title }) => title.includes(values.only))) {
       const sample = await runCell(peer, cell, run);
       tell(sample);
       samples.push(sample);

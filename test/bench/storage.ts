@@ -30,15 +30,13 @@ export interface Storage {
   remove(name: string): Promise<void>;
 }
 
-const PARALLEL = 32;
-
-/** Runs `work` for all items, at most 32 at once. */
-export async function forAll<T>(items: Iterable<T>, work: (item: T) => Promise<void>): Promise<void> {
+/** Runs `work` for all items, at most 32 at once unless it is told otherwise. */
+export async function forAll<T>(items: Iterable<T>, work: (item: T) => Promise<void>, atOnce = 32): Promise<void> {
   const iterator = items[Symbol.iterator]();
   const worker = async (): Promise<void> => {
     for (let next = iterator.next(); !next.done; next = iterator.next()) await work(next.value);
   };
-  await Promise.all(Array.from({ length: PARALLEL }, worker));
+  await Promise.all(Array.from({ length: atOnce }, worker));
 }
 
 /** Files of a folder on this machine. */

@@ -4,6 +4,7 @@ import { directoryRename } from "./directory-rename.ts";
 import { farClient } from "./far-client.ts";
 import { listing } from "./listing.ts";
 import { memoryUse } from "./memory.ts";
+import { pipelinedFiles } from "./pipelined-files.ts";
 import { requestsPerFile } from "./requests-per-file.ts";
 import { severalClients } from "./several-clients.ts";
 import { smallFiles } from "./small-files.ts";
@@ -14,7 +15,7 @@ import type { Workload } from "./workload.ts";
 export const WORKLOADS: Readonly<Record<string, Workload>> = {
   W1: bigUpload,
   W2: bigDownload,
-  W3: smallFiles,
+  W3: (peer, setting) => [...smallFiles(peer, setting), ...pipelinedFiles(peer, setting)],
   W4: listing,
   W5: directoryRename,
   W6: severalClients,
