@@ -27,5 +27,5 @@ EXPOSE 2022
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=10s --start-period=20s --retries=3 \
   CMD ["node", "/app/dist/main.js", "health", "--config", "/etc/sftp-s3-gateway/gateway.yaml"]
-ENTRYPOINT ["node", "--single-threaded-gc", "/app/dist/main.js"]
+ENTRYPOINT ["node", "/app/dist/main.js"]
 CMD ["serve", "--config", "/etc/sftp-s3-gateway/gateway.yaml"]

@@ -4,6 +4,7 @@ import { connect } from "node:net";
 import { resolve } from "node:path";
 import { loadConfig } from "../config/load.ts";
 import type { ListenAddress } from "../config/schema.ts";
+import { addressMatcher } from "../ssh/source-penalties.ts";
 import { DEFAULT_CONFIG_FILE } from "./default-config.ts";
 import { EXIT_FAILURE, EXIT_OK, type Terminal } from "./terminal.ts";
 
@@ -15,10 +16,11 @@ function reachable({ host, port }: ListenAddress): ListenAddress {
   return host === "::" ? { host: "::1", port } : { host, port };
 }
 
-/** Resolves once an SSH server has said so; rejects otherwise. */
-function askSsh({ host, port }: ListenAddress): Promise<void> {
+/** Resolves once an SSH server has said so; rejects otherwise. `proxied`: it waits for a load balancer's header. */
+function askSsh({ host, port }: ListenAddress, proxied: boolean): Promise<void> {
   return new Promise((done, fail) => {
     const socket = connect({ host, port, timeout: TIMEOUT_MS });
+    if (proxied) socket.write("PROXY UNKNOWN\r\n");
     socket.once("data", (chunk) => {
       socket.destroy();
       if (chunk.toString("latin1").startsWith("SSH-2.0-")) done();
@@ -42,7 +44,8 @@ async function health(options: { readonly config: string }, terminal: Terminal):
   const [ssh] = config.server.listen;
   const address = reachable(admin ?? ssh ?? { host: "127.0.0.1", port: 2022 });
   try {
-    await (admin ? askAdmin(address) : askSsh(address));
+    const isBalancer = addressMatcher(config.server.proxyProtocol);
+    await (admin ? askAdmin(address) : askSsh(address, isBalancer(address.host)));
     terminal.print("ok");
     return EXIT_OK;
   } catch (error) {

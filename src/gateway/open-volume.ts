@@ -21,6 +21,9 @@ import { openUserStorage, storageIdentity } from "./storages.ts";
 /** Longest file name of Linux's file systems, in bytes. */
 const LOCAL_NAME_BYTES = 255;
 
+/** A client whose upload was cut on another node comes back within seconds; one LIST per so many costs nobody anything. */
+const DISCOVERY_INTERVAL_MS = 10_000;
+
 /** What all volumes of the process share. */
 export interface VolumeContext {
   readonly state: StateDirectory;
@@ -82,6 +85,7 @@ export async function openVolume(user: UserConfig, config: GatewayConfig, contex
     checkQuota: async (_bytes, target) => usage?.reserveFor(target),
     temporaryNames: config.uploads.temporaryNames,
     expiryMs: config.uploads.expiry,
+    discoveryIntervalMs: DISCOVERY_INTERVAL_MS,
   });
   const rules = new LayoutRules({
     store,

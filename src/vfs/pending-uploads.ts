@@ -65,7 +65,7 @@ export interface PendingUploads {
   /** The owner's unpublished upload under `key` as far as this node knows, whatever is published there. No request. */
   find(key: string): Promise<PendingEntry | undefined>;
   /**
-   * As `find`, but also asks the store for uploads begun on another node (at most once a minute): for a name where
+   * As `find`, but also asks the store for uploads begun on another node (at most once every few seconds): for a name where
    * nothing is published and this node knows of nothing.
    */
   findElsewhere(key: string): Promise<PendingEntry | undefined>;
