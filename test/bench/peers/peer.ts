@@ -1,8 +1,15 @@
 /** A server under test, as the workloads see it: where to log in, what lies behind it, which processes it is. */
 import type { ChildProcess } from "node:child_process";
+import { setTimeout as sleep } from "node:timers/promises";
 import { stopProcess } from "../../support/processes.ts";
+import { cpuSeconds } from "../process-figures.ts";
 import type { ProxyProcess } from "../proxies/start-proxy.ts";
 import type { Storage } from "../storage.ts";
+
+/** A server has started when it uses less than so much CPU for so long: several start parts of themselves after they listen. */
+const SETTLED_CPU_SECONDS = 0.05;
+const SETTLED_MS = 1500;
+const SETTLE_LIMIT_MS = 15_000;
 
 /** How a client logs in. */
 export interface Login {
@@ -68,8 +75,16 @@ export class Peer {
     return this.#children.map((child) => child.pid ?? 0);
   }
 
+  /** Starts its processes; resolves when they have become quiet. */
   async start(): Promise<void> {
     this.#children = await this.parts.launch();
+    const end = performance.now() + SETTLE_LIMIT_MS;
+    for (let before = Number.NEGATIVE_INFINITY; performance.now() < end; ) {
+      const now = cpuSeconds(this.pids());
+      if (now - before < SETTLED_CPU_SECONDS) return;
+      before = now;
+      await sleep(SETTLED_MS); // nothing tells when a program has nothing left to do
+    }
   }
 
   /** The same data and port, cold caches. */
