@@ -72,7 +72,8 @@ async function check(target: string, options: CheckOptions, terminal: Terminal):
   let opened: OpenedArgument | undefined;
   try {
     opened = await openPlace(await placeOf(target, config), options);
-    return await run(target, opened, options, terminal);
+    const layout = options.layout ?? config?.users.get(target.replace(/^user:/, ""))?.layout;
+    return await run(target, opened, { ...options, ...(layout === undefined ? {} : { layout }) }, terminal);
   } catch (error) {
     if (error instanceof SyncUsageError) return refuse("L01", target, error.message, options, terminal);
     if (error instanceof MissingPathError) return refuse("L02", target, error.message, options, terminal);
@@ -88,7 +89,7 @@ export function registerCheck(program: Command, terminal: Terminal, exit: (code:
     .command("check")
     .description("check a storage against the layout the asset server expects: 0 clean, 2 warnings only, 1 errors")
     .argument("<target>", "user, s3://bucket/path or file:///folder")
-    .option("--layout <name>", "specify (flat), or cas (originals two folders deep)", layoutName, "specify")
+    .option("--layout <name>", "specify (flat), or cas (originals two folders deep); default: the user's, else specify", layoutName)
     .option("--deep", "also read type and first bytes of every object")
     .option("--fix", "say what can be mended: markers, useless thumbnails, wrong types")
     .option("--yes", "with --fix: do it")

@@ -61,7 +61,7 @@ async function checkRights({ storage, readOnly }: UserConfig, terminal: Terminal
 }
 
 async function checkFolders(
-  { storage }: UserConfig,
+  { storage, layout }: UserConfig,
   { createFolders }: OnboardingOptions,
   terminal: Terminal,
   steps: (() => Promise<void>)[],
@@ -71,7 +71,7 @@ async function checkFolders(
   const { openUserStorage } = await import("../gateway/storages.ts");
   await using opened = await openUserStorage(storage);
   const { store, prefix } = opened;
-  const check = () => checkLayout({ store, prefix, layout: "specify", deep: false, maxExamples: 3 });
+  const check = () => checkLayout({ store, prefix, layout: layout === "cas" ? "cas" : "specify", deep: false, maxExamples: 3 });
   let result = await check();
   if (createFolders && result.missingMarkers.length > 0) {
     const { DIRECTORY_CONTENT_TYPE } = await import("../vfs/content-type.ts");
@@ -97,23 +97,30 @@ async function checkFolders(
   throw new Error(`the layout of ${storage.uri} is not what the asset server expects${hint}: nothing was added`);
 }
 
-/** Prints what to send to the customer, and the line for the asset server. `host` is the name customers know. */
-export async function printWelcome(user: UserConfig, config: GatewayConfig, host: string, terminal: Terminal): Promise<void> {
+/**
+ * What to send to the customer, and the line for the asset server. `host` is the name customers know. Rejects if the host
+ * keys cannot be read, or if the asset server would misread the storage.
+ */
+export async function welcomeLines(user: UserConfig, config: GatewayConfig, host: string): Promise<string[]> {
   const { loadHostKeys } = await import("../ssh/host-keys.ts");
+  const { settingsLine } = await import("../jobs/layout/asset-settings.ts");
   const port = config.server.listen[0]?.port ?? 22;
   const remote = `${user.name}@${host}`;
-  terminal.print("");
-  terminal.print("For the customer:");
-  terminal.print(`  host         ${host}`);
-  terminal.print(`  port         ${port}`);
-  terminal.print(`  user         ${user.name}`);
-  for (const { fingerprint, type } of await loadHostKeys(config.server.hostKeys)) terminal.print(`  fingerprint  ${fingerprint} ${type}`);
-  terminal.print(`  sftp   sftp -P ${port} ${remote}`);
-  terminal.print(`  scp    scp -P ${port} *.jpg ${remote}:attachments/originals/`);
-  terminal.print(`  rsync  rsync -av -e "ssh -p ${port}" folder/ ${remote}:attachments/originals/`);
-  const { settingsLine } = await import("../jobs/layout/asset-settings.ts");
-  if (user.storage.location.kind === "file") return;
-  terminal.print("");
-  terminal.print("For the asset server's settings.py (COLLECTION_S3_PATHS):");
-  terminal.print(settingsLine(user.name, user.storage.location));
+  const keys = await loadHostKeys(config.server.hostKeys);
+  const settings =
+    user.storage.location.kind === "file"
+      ? []
+      : ["", "For the asset server's settings.py (COLLECTION_S3_PATHS):", settingsLine(user.name, user.storage.location)];
+  return [
+    "",
+    "For the customer:",
+    `  host         ${host}`,
+    `  port         ${port}`,
+    `  user         ${user.name}`,
+    ...keys.map(({ fingerprint, type }) => `  fingerprint  ${fingerprint} ${type}`),
+    `  sftp   sftp -P ${port} ${remote}`,
+    `  scp    scp -P ${port} *.jpg ${remote}:attachments/originals/`,
+    `  rsync  rsync -av -e "ssh -p ${port}" folder/ ${remote}:attachments/originals/`,
+    ...settings,
+  ];
 }

@@ -19,6 +19,8 @@ interface AddOptions {
   readonly key: readonly string[];
   readonly region?: string;
   readonly storage?: string;
+  readonly s3?: readonly string[];
+  readonly layout?: string;
   readonly readOnly?: boolean;
   readonly check?: boolean;
   readonly createFolders?: boolean;
@@ -78,32 +80,51 @@ async function add(name: string, options: AddOptions, terminal: Terminal): Promi
   const entry: UserEntry = {
     ...(region === undefined ? {} : { region }),
     ...(options.storage === undefined ? {} : { storage: options.storage }),
+    ...(options.s3 === undefined ? {} : { s3: connectionOf(options.s3) }),
+    ...(options.layout === undefined ? {} : { layout: options.layout }),
     ...(options.readOnly ? { readOnly: true } : {}),
     keys,
   };
-  const next = options.check
+  const { config: next, welcome } = options.check
     ? await addChecked(file, name, entry, options, terminal)
-    : (await editConfigFile(file, file, (text) => addUser(text, file, name, entry))).config;
+    : { config: (await editConfigFile(file, file, (text) => addUser(text, file, name, entry))).config, welcome: [] };
   const user = next.users.get(name);
   if (!user) throw new Error(`user "${name}" was written to ${file} but is not found in it`);
   terminal.print(`user ${name} added to ${file}${describe(user)}`);
   terminal.print(`  storage  ${user.storage.uri}`);
   for (const key of user.keys) terminal.print(`  key      ${key.fingerprint} ${key.algorithm} ${key.comment}`.trimEnd());
   terminal.print("A running gateway that watches this file lets the user in from now on.");
-  if (!options.check) return;
-  const { printWelcome } = await import("./user-onboarding.ts");
-  await printWelcome(user, next, options.host ?? hostname(), terminal);
+  for (const line of welcome) terminal.print(line);
 }
 
-/** Checks the storage with the configuration as it would be, and only then writes it. */
-async function addChecked(file: string, name: string, entry: UserEntry, options: AddOptions, terminal: Terminal): Promise<GatewayConfig> {
+/** `--s3 KEY=VALUE`. */
+function connectionOf(pairs: readonly string[]): Record<string, string | boolean> {
+  const connection: Record<string, string | boolean> = {};
+  for (const pair of pairs) {
+    const [, key = "", value = ""] = /^([A-Za-z0-9]+)=(.*)$/s.exec(pair) ?? [];
+    if (key === "") throw new UsageError(`--s3 ${pair}: write KEY=VALUE, such as expectedBucketOwner=444455556666`);
+    connection[key] = value === "true" || value === "false" ? value === "true" : value;
+  }
+  return connection;
+}
+
+/** Checks the storage with the configuration as it would be, and only then writes it: the last step that can fail. */
+async function addChecked(
+  file: string,
+  name: string,
+  entry: UserEntry,
+  options: AddOptions,
+  terminal: Terminal,
+): Promise<{ readonly config: GatewayConfig; readonly welcome: readonly string[] }> {
   const planned = addUser(await readFile(file, "utf8"), file, name, entry);
-  const user = (await loadConfig(file, { replacements: new Map([[file, planned]]) })).config.users.get(name);
+  const { config } = await loadConfig(file, { replacements: new Map([[file, planned]]) });
+  const user = config.users.get(name);
   if (!user) throw new Error(`user "${name}" cannot be added to ${file}`);
-  const { checkNewUser } = await import("./user-onboarding.ts");
+  const { checkNewUser, welcomeLines } = await import("./user-onboarding.ts");
   const { undo } = await checkNewUser(user, { createFolders: options.createFolders === true }, terminal);
   try {
-    return (await editConfigFile(file, file, (text) => addUser(text, file, name, entry))).config;
+    const welcome = await welcomeLines(user, config, options.host ?? hostname());
+    return { config: (await editConfigFile(file, file, (text) => addUser(text, file, name, entry))).config, welcome };
   } catch (error) {
     await undo();
     throw error;
@@ -159,6 +180,11 @@ export function registerUser(program: Command, terminal: Terminal): void {
     .requiredOption("--key <file...>", "public key file as people have it (.pub, authorized_keys, PuTTYgen's), - for standard input")
     .option("--region <name>", "region whose bucket holds the files under NAME/")
     .option("--storage <uri>", "s3://bucket/path or file:///folder")
+    .option(
+      "--s3 <key=value...>",
+      "how the storage is reached, as in the file: awsRegion, expectedBucketOwner, roleArn, externalId, endpoint, …",
+    )
+    .option("--layout <name>", "specify, cas or free: where the user may put files (default: free)")
     .option("--read-only", "the user may not write")
     .option("--check", "first try the storage's rights and layout, then print what to send to the customer")
     .option("--create-folders", "with --check: make originals/ and thumbnails/ where they are missing")

@@ -10,6 +10,9 @@ import { ConfigError } from "../errors.ts";
 export interface UserEntry {
   readonly region?: string;
   readonly storage?: string;
+  /** How the storage is reached: keys of `s3:`. */
+  readonly s3?: Readonly<Record<string, string | boolean>>;
+  readonly layout?: string;
   readonly readOnly?: boolean;
   readonly keys: readonly string[];
 }
@@ -88,9 +91,17 @@ function entryText(name: string, entry: UserEntry, indent: string, step: string)
   const lines = [`${scalar(name)}:`];
   if (entry.region !== undefined) lines.push(`${step}region: ${scalar(entry.region)}`);
   if (entry.storage !== undefined) lines.push(`${step}storage: ${scalar(entry.storage)}`);
+  if (entry.s3 !== undefined) lines.push(`${step}s3: ${flowMap(entry.s3)}`);
+  if (entry.layout !== undefined) lines.push(`${step}layout: ${scalar(entry.layout)}`);
   if (entry.readOnly === true) lines.push(`${step}readOnly: true`);
   lines.push(`${step}keys:`, ...entry.keys.map((key) => `${step}${step}- ${scalar(key)}`));
   return lines.map((line) => `${indent}${line}\n`).join("");
+}
+
+/** On one line; JSON's strings are YAML's, too. */
+function flowMap(values: Readonly<Record<string, string | boolean>>): string {
+  const pairs = Object.entries(values).map(([key, value]) => `${key}: ${JSON.stringify(value)}`);
+  return `{ ${pairs.join(", ")} }`;
 }
 
 function insert(text: string, offset: number, addition: string): string {

@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
 import { generateEd25519KeyPair } from "../../../../src/cli/openssh-key.ts";
+import { loadConfig } from "../../../../src/config/load.ts";
 import { bucketPolicy } from "../../../../src/jobs/policy/policy-documents.ts";
 import { type S3Server, startS3Server } from "../../../support/s3-server/s3-server.ts";
 import { runCommand } from "../sync/sync-fixture.ts";
@@ -68,5 +69,48 @@ describe("user add --check", () => {
     expect(existsSync(join(folder, "files/bob"))).toBe(false);
     expect((await add("--storage", storage, "--create-folders")).code).toBe(0);
     expect(existsSync(join(folder, "files/bob/originals"))).toBe(true);
+  });
+
+  it("an overlap with another user's storage, or a connection that makes no sense: refused with nothing done", async () => {
+    writeFileSync(
+      config,
+      readFileSync(config, "utf8").replace("users: {}", "users:\n  all: { storage: s3://sp-assets-us/, region: us, keys: [] }"),
+    );
+    const before = readFileSync(config, "utf8");
+    const overlap = await add("--region", "us", "--create-folders");
+    expect([overlap.code, overlap.err.join("\n")]).toEqual([2, expect.stringContaining('overlaps s3://sp-assets-us/ of user "all"')]);
+    const wrong = await add("--storage", "s3://bobs-museum/assets", "--s3", "expectedBucketOwner=12");
+    expect([wrong.code, wrong.err.join("\n")]).toEqual([2, expect.stringContaining("expectedBucketOwner")]);
+    expect(readFileSync(config, "utf8")).toBe(before);
+    expect(server.requests.count()).toBe(0);
+  });
+
+  it("a host key that cannot be read: everything is undone", async () => {
+    const before = readFileSync(config, "utf8");
+    writeFileSync(join(folder, "keys"), "a file where the folder should be");
+    const { code } = await add("--region", "us", "--create-folders");
+    expect(code).not.toBe(0);
+    expect(readFileSync(config, "utf8")).toBe(before);
+    expect(server.contents.keys("sp-assets-us")).toEqual([]);
+  });
+
+  it("a customer's own bucket, with its connection and layout", async () => {
+    const { accessKeyId, secretAccessKey } = server.credentials;
+    const reach = [`endpoint=${server.endpoint}`, "pathStyle=true", `accessKeyId=${accessKeyId}`, `secretAccessKey=${secretAccessKey}`];
+    const { code, out } = await add(
+      "--storage",
+      "s3://sp-assets-us/bobs/assets",
+      "--create-folders",
+      "--layout",
+      "specify",
+      "--s3",
+      ...reach,
+    );
+    expect([code, out.join("\n")]).toEqual([0, expect.stringContaining("    'bob': 's3://sp-assets-us/bobs/assets',")]);
+    const { config: loaded } = await loadConfig(config);
+    expect(readFileSync(config, "utf8")).toMatch(
+      /\n {4}s3: \{ endpoint: "http:.*", pathStyle: true, .* \}\n {4}layout: specify\n {4}keys:\n/,
+    );
+    expect(loaded.users.get("bob")).toMatchObject({ layout: "specify", storage: { connection: { pathStyle: true, accessKeyId } } });
   });
 });
