@@ -25,8 +25,10 @@ const RECORDS_AT = HEADER + HISTORIES * HISTORY_ENTRY;
 const WEAK = 4;
 /** Files with more blocks are not noted. */
 export const MAX_NOTED_BLOCKS = 1_000_000;
-/** Notes that nobody wrote for so long belong to uploads that have expired. Milliseconds. */
-const EXPIRY = 30 * 24 * 60 * 60 * 1000;
+const HOUR = 60 * 60 * 1000;
+/** Notes that nobody wrote for so long are forgotten: uploads wait a week (`uploads.expiry`). Milliseconds. */
+const EXPIRY = 8 * 24 * HOUR;
+const SWEPT_EVERY = 6 * HOUR;
 const VALID_ID = /^[A-Za-z0-9_-]{1,64}$/;
 /** Holds the seed of all notes; no id is that short. */
 const SEED_FILE = "seed";
@@ -73,7 +75,7 @@ export function encodeHeader({ checksums, blockLength }: NotesRules): Uint8Array
 export class UploadNotesStore {
   readonly #directory: string;
   #seed: Promise<number> | undefined;
-  #swept: Promise<void> | undefined;
+  #sweptMs = 0;
 
   /** Keeps its files in `directory`, which is made when it is needed. */
   constructor(directory: string) {
@@ -110,8 +112,7 @@ export class UploadNotesStore {
   async write(id: string): Promise<FileHandle> {
     if (!VALID_ID.test(id)) throw new RangeError("not the id of an upload");
     await makeFolder(this.#directory, 0o700);
-    this.#swept ??= this.#sweep();
-    await this.#swept;
+    if (Date.now() - this.#sweptMs > SWEPT_EVERY) await this.#sweep();
     return open(this.#path(id), "r+").catch(() => open(this.#path(id), "w+", 0o600));
   }
 
@@ -122,6 +123,7 @@ export class UploadNotesStore {
 
   /** Removes notes of uploads that have expired. Never rejects. */
   async #sweep(): Promise<void> {
+    this.#sweptMs = Date.now();
     const names = await readdir(this.#directory).catch((): string[] => []);
     for (const name of names) {
       const found = name === SEED_FILE ? undefined : await stat(path.join(this.#directory, name)).catch(() => undefined);

@@ -28,7 +28,7 @@ export function runRsync(place: string, args: readonly string[], cwd: string): P
     const done = (error: ExecFileException | null, stdout: string, stderr: string): void =>
       resolve({ status: error ? Number(error.code ?? -1) : 0, stdout, stderr });
     const environment = { ...process.env, LC_ALL: "C.UTF-8", TZ: "UTC" };
-    const settings = { cwd, env: environment, maxBuffer: 64 * 1024 * 1024, timeout: 50_000 };
+    const settings = { cwd, env: environment, maxBuffer: 64 * 1024 * 1024, timeout: 240_000 };
     execFile("rsync", ["-e", `${RSH} ${place}`, ...args], settings, done);
   });
 }

@@ -1,5 +1,5 @@
 import { createHash, randomBytes } from "node:crypto";
-import { mkdtempSync, readdirSync, rmSync, truncateSync } from "node:fs";
+import { mkdtempSync, readdirSync, rmSync, truncateSync, utimesSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
@@ -124,6 +124,15 @@ describe.each([29, 31])("notes of an upload, protocol %i", (protocol) => {
     await expect(store.write("../x")).rejects.toThrow(RangeError);
     truncateSync(join(folder, "rsync-notes", "upload-1"), 2000);
     expect(await store.read("upload-1", rules)).toBeUndefined();
+  });
+
+  it("are swept when their upload has expired", async () => {
+    await record(0, 2 * MIB, new NotesRecorder(store, rules));
+    const old = Date.now() / 1000 - 9 * 24 * 3600;
+    utimesSync(join(folder, "rsync-notes", "upload-1"), old, old);
+    await store.seed();
+    await (await new UploadNotesStore(join(folder, "rsync-notes")).write("upload-2")).close();
+    expect(readdirSync(join(folder, "rsync-notes")).sort()).toEqual(["seed", "upload-2"]);
   });
 
   it("have one seed for all processes", async () => {
