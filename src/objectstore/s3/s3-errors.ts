@@ -4,7 +4,7 @@
  */
 import { StoreError } from "../../errors.ts";
 import type { StoreErrorCode } from "../../errors.ts";
-import { TransportTimeout } from "./s3-http.ts";
+import { TransportTimeout } from "./transport-timeout.ts";
 
 /**
  * Whether and how to try again: `soon` after a short wait, `throttled` after a longer one, `credentials` after fetching

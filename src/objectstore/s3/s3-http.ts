@@ -9,6 +9,8 @@ import { Agent as HttpAgent, request as httpRequest } from "node:http";
 import type { ClientRequest, IncomingMessage, OutgoingHttpHeaders } from "node:http";
 import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
 import { Readable } from "node:stream";
+import { S3Reader } from "./s3-reader.ts";
+import { TransportTimeout } from "./transport-timeout.ts";
 
 /**
  * Which pool and time limit a request uses. `read`: bodies that somebody reads at their own pace; `write`: large bodies;
@@ -59,17 +61,6 @@ export class ChunkBody extends Readable {
   }
 }
 
-/** The store did not answer, or fell silent, within a time limit. */
-export class TransportTimeout extends Error {
-  override readonly name = "TimeoutError";
-  /** Whether the request had been sent at least in part, so that it may have taken effect. */
-  readonly sent: boolean;
-  constructor(message: string, sent: boolean) {
-    super(message);
-    this.sent = sent;
-  }
-}
-
 /** Sizes and time limits of a transport, in milliseconds. */
 export interface TransportOptions {
   readonly maxWriteSockets: number;
@@ -111,9 +102,11 @@ export class S3Transport {
   readonly metadata = { handlerProtocol: "http/1.1" };
   readonly #options: TransportOptions;
   readonly #pools = new Map<string, Pools>();
+  readonly #reader: S3Reader;
 
   constructor(options: TransportOptions) {
     this.#options = options;
+    this.#reader = new S3Reader({ connectMs: options.connectMs, maxConnections: MAX_READ_SOCKETS });
   }
 
   /** Sends one request and resolves with the head of the answer. Rejects with the network's error or a `TransportTimeout`. */
@@ -122,6 +115,7 @@ export class S3Transport {
     const call: S3Call = request[CALL] ?? { lane: "control" };
     const { signal } = call;
     if (signal?.aborted) return Promise.reject(signal.reason);
+    if (call.lane === "read" && request.method === "GET" && request.protocol === "http:" && !request.body) return this.#read(request, call);
     return new Promise((resolve, reject) => {
       const wire = this.#open(request, call);
       let response: IncomingMessage | undefined;
@@ -158,6 +152,7 @@ export class S3Transport {
   destroy(): void {
     for (const { read, write, control } of this.#pools.values()) for (const agent of [read, write, control]) agent.destroy();
     this.#pools.clear();
+    this.#reader.destroy();
   }
 
   /** The SDK's hook for run-time extensions, which are not used. */
@@ -166,6 +161,13 @@ export class S3Transport {
   /** The SDK's hook for run-time extensions, which are not used. */
   httpHandlerConfigs(): Record<string, unknown> {
     return {};
+  }
+
+  async #read({ hostname, port = 80, path, query, headers }: WireRequest, call: S3Call): Promise<{ response: WireResponse }> {
+    const host = hostname.startsWith("[") ? hostname.slice(1, -1) : hostname;
+    const target = query ? withQuery(path, query) : path;
+    const response = await this.#reader.get({ host, port, path: target, headers, idleMs: this.#idleMs(call), signal: call.signal });
+    return { response };
   }
 
   #open({ method, protocol, hostname, port, path, query, headers }: WireRequest, call: S3Call): ClientRequest {
