@@ -4,7 +4,7 @@
  */
 import { StoreError } from "../../errors.ts";
 import type { ListedObject, ObjectStore } from "../../objectstore/objectstore.ts";
-import { type Lister, orderedObjects, sortedOnDisk, UnorderedListing } from "../ordered-listing.ts";
+import { type Lister, orderedPages, sortedOnDisk, UnorderedListing } from "../ordered-listing.ts";
 import { WorkQueue } from "../sync/work-queue.ts";
 import { type DeepFix, inspectContent } from "./deep-check.ts";
 import { type Finding, LayoutReport } from "./layout-report.ts";
@@ -14,7 +14,6 @@ import { identityOfThumbnail, isThumbnailable, splitExtension, thumbnailIdentiti
 
 const ARCHIVED: ReadonlySet<string> = new Set(["GLACIER", "DEEP_ARCHIVE"]);
 const DEEP_AT_ONCE = 16;
-const PROGRESS_STEP = 1_000;
 const CAS_FOLDERS = /^[0-9a-f]{2}\/(?:[0-9a-f]{2}\/)?/;
 
 /** What is checked, and how. */
@@ -79,12 +78,13 @@ class LayoutCheck {
   async run(lister: Lister): Promise<void> {
     const { prefix, signal, onProgress } = this.#options;
     try {
-      for await (const object of orderedObjects(lister, prefix, signal)) {
-        const looked = this.#look(object);
-        if (looked) await looked;
-        if (this.#keys % PROGRESS_STEP === 0) onProgress?.(this.#keys);
+      for await (const page of orderedPages(lister, prefix, signal)) {
+        for (const object of page) {
+          const looked = this.#look(object);
+          if (looked) await looked;
+        }
+        onProgress?.(this.#keys);
       }
-      onProgress?.(this.#keys);
     } finally {
       await this.#queue.idle();
     }

@@ -4,7 +4,7 @@
  */
 import { compareKeys } from "../../objectstore/key-order.ts";
 import type { ListedObject } from "../../objectstore/objectstore.ts";
-import { type Lister, orderedObjects } from "../ordered-listing.ts";
+import { type Lister, orderedPages } from "../ordered-listing.ts";
 
 /** An object below a prefix; `name` is its key without that prefix. */
 export interface SyncEntry {
@@ -29,10 +29,12 @@ export interface EntryFilter {
 
 /** The objects below `prefix` in order. Rejects with `StoreError` as the store does, and with `UnorderedListing`. */
 export async function* syncEntries(store: Lister, prefix: string, filter: EntryFilter, signal?: AbortSignal): AsyncGenerator<SyncEntry> {
-  for await (const object of orderedObjects(store, prefix, signal)) {
-    const name = object.key.slice(prefix.length);
-    if (name === "" || (object.size === 0 && name.endsWith("/") && !filter.markers) || filter.excluded(name)) continue;
-    yield { name, object };
+  for await (const page of orderedPages(store, prefix, signal)) {
+    for (const object of page) {
+      const name = object.key.slice(prefix.length);
+      if (name === "" || (object.size === 0 && name.endsWith("/") && !filter.markers) || filter.excluded(name)) continue;
+      yield { name, object };
+    }
   }
 }
 
