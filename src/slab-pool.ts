@@ -7,6 +7,8 @@
  * not: with GATEWAY_POISON_SLABS=1 in the environment, slabs are overwritten when they come back, so that tests see it.
  */
 
+/** How long slabs beyond those kept for good wait for their next use. */
+const TRIM_AFTER_MS = 5_000;
 const POISON_BYTE = 0xdb;
 const POISONS = process.env.GATEWAY_POISON_SLABS === "1";
 
@@ -24,8 +26,12 @@ export class SlabPool {
   readonly slabBytes: number;
   readonly #maxSpare: number;
   readonly #spare: Slab[] = [];
+  #trimming = false;
 
-  /** At most `maxSpareBytes` wait for their next use; more are left to the garbage collector. */
+  /**
+   * `maxSpareBytes` at most wait for their next use for good. What a burst leaves beyond them is kept for some seconds: the
+   * next burst would make it anew, and the collector is slow to take slabs away, so that both together were in memory.
+   */
   constructor(slabBytes: number, maxSpareBytes: number) {
     this.slabBytes = slabBytes;
     this.#maxSpare = Math.floor(maxSpareBytes / slabBytes);
@@ -46,7 +52,17 @@ export class SlabPool {
   /** Takes a slab back that nobody holds. Called by `release`. */
   recycle(slab: Slab): void {
     poison(slab.bytes);
-    if (this.#spare.length < this.#maxSpare) this.#spare.push(slab);
+    this.#spare.push(slab);
+    if (this.#spare.length > this.#maxSpare) this.#trimSoon();
+  }
+
+  #trimSoon(): void {
+    if (this.#trimming) return;
+    this.#trimming = true;
+    setTimeout(() => {
+      this.#trimming = false;
+      this.#spare.length = Math.min(this.#spare.length, this.#maxSpare);
+    }, TRIM_AFTER_MS).unref();
   }
 }
 

@@ -1,4 +1,4 @@
-import { describe, expect, it } from "vitest";
+import { describe, expect, it, vi } from "vitest";
 import { holdSlab, releaseSlab, SlabPool } from "../../src/slab-pool.ts";
 
 describe("a slab", () => {
@@ -23,12 +23,18 @@ describe("a slab", () => {
     releaseSlab(other);
   });
 
-  it("is left to the garbage collector when enough are spare", () => {
+  it("is kept for the next burst, and left to the garbage collector when none comes", () => {
+    vi.useFakeTimers();
     const pool = new SlabPool(1024, 2048);
-    const slabs = [pool.take(), pool.take(), pool.take()];
+    const take = (): Buffer[] => Array.from({ length: 5 }, () => pool.take());
+    const slabs = take();
     for (const slab of slabs) releaseSlab(slab);
-    const again = [pool.take(), pool.take(), pool.take()];
-    expect(again.filter((slab) => slabs.includes(slab))).toHaveLength(2);
+    const soon = take();
+    expect(soon.filter((slab) => slabs.includes(slab))).toHaveLength(5);
+    for (const slab of soon) releaseSlab(slab);
+    vi.advanceTimersByTime(10_000);
+    expect(take().filter((slab) => slabs.includes(slab))).toHaveLength(2);
+    vi.useRealTimers();
   });
 
   it("is no matter for bytes that lie in none", () => {

@@ -1,7 +1,7 @@
 /**
  * What all uploads of the process together may hold of the byte budget, and how much each should ask for. Uploads get
- * five sixteenths of the budget, so that many of them leave room for packets, replies and read-ahead. Nobody can wait for
- * ever: who waited too long goes through a file (see part-assembler.ts), and what must be in memory to leave a file
+ * a quarter of the budget, so that many of them leave room for packets, replies and read-ahead; of a small budget more, so
+ * that one upload has as many parts under way as it can use. Nobody can wait for ever: who waited too long goes through a file (see part-assembler.ts), and what must be in memory to leave a file
  * again takes its turn in a lane that may exceed the budget by one part.
  */
 import { ByteBudget } from "../../byte-budget.ts";
@@ -14,6 +14,9 @@ const MIB = 1024 * 1024;
 
 /** Parts of one upload on their way to the store at once, where memory allows. */
 const preferredInFlight = 4;
+
+/** Four parts of 8 MiB under way and one that is filled. */
+const enoughForOne = 40 * MIB;
 
 /**
  * The size of parts doubles so often within the parts that an upload may have, which makes the largest object so many times
@@ -40,7 +43,7 @@ export interface PartQuestion {
 /** See the head of this file. One instance serves the whole process: `of`. */
 export class UploadMemory {
   /** Where uploads keep what they copy. */
-  readonly slabs = new SlabPool(slabLength, 48 * MIB);
+  readonly slabs = new SlabPool(slabLength, 16 * MIB);
   static readonly #byBudget = new WeakMap<ByteBudget, UploadMemory>();
   readonly #budget: ByteBudget;
   readonly #share: ByteBudget;
@@ -49,7 +52,7 @@ export class UploadMemory {
 
   private constructor(budget: ByteBudget) {
     this.#budget = budget;
-    const share = (): number => Math.max(MIB, Math.floor((budget.limit * 5) / 16));
+    const share = (): number => Math.max(MIB, Math.floor(Math.min((budget.limit * 5) / 8, Math.max(enoughForOne, budget.limit / 4))));
     this.#share = new ByteBudget(share());
     budget.onResize(() => this.#share.resize(share()));
   }

@@ -90,7 +90,7 @@ describe("the reorder buffer", () => {
     expect(write(1000, 100)).toBe(true);
     expect([write(950, 100), write(1050, 100), write(1000, 100), write(900, 300)]).toEqual([false, false, false, false]);
     expect(write(reorderWindow, 1)).toBe(false);
-    expect(write(5000, 3 * MIB)).toBe(false);
+    expect(write(5000, 6 * MIB)).toBe(false);
     expect(Array.from({ length: 400 }, (_, index) => write(10_000 + index * 2, 1)).filter(Boolean).length).toBeLessThan(300);
     early.clear();
     expect(budget.used).toBe(0);
