@@ -5,7 +5,7 @@
  * missing, cut or wrong costs a transfer from the start and nothing else: every block is compared by the sender, and
  * the whole by its checksum. Knows no wire and no file system but the disk.
  */
-import { type FileHandle, open, readdir, rm, stat } from "node:fs/promises";
+import { type FileHandle, link, open, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
 import { randomInt } from "node:crypto";
 import path from "node:path";
 import { makeFolder } from "../make-folder.ts";
@@ -131,27 +131,20 @@ export class UploadNotesStore {
     }
   }
 
+  /** The first process to come settles it, for good: the file appears whole or not at all. */
   async #readSeed(): Promise<number> {
     await makeFolder(this.#directory, 0o700);
     const file = path.join(this.#directory, SEED_FILE);
+    const draft = path.join(this.#directory, `${SEED_FILE}.${process.pid}`);
     const made = Buffer.alloc(4);
     made.writeUInt32LE(randomInt(1, 2 ** 31));
-    await this.#writeOnce(file, made);
-    const handle = await open(file, "r");
     try {
-      const bytes = Buffer.alloc(4);
-      await handle.read(bytes, 0, 4, 0);
-      return bytes.readUInt32LE() & 0x7fffffff || 1;
+      await writeFile(draft, made, { mode: 0o600 });
+      await link(draft, file).catch(() => undefined);
     } finally {
-      await handle.close();
+      await rm(draft, { force: true });
     }
-  }
-
-  /** Another process may have been first. */
-  async #writeOnce(file: string, bytes: Uint8Array): Promise<void> {
-    const handle = await open(file, "wx", 0o600).catch(() => undefined);
-    await handle?.write(bytes);
-    await handle?.close();
+    return (await readFile(file)).readUInt32LE() & 0x7fffffff || 1;
   }
 
   #path(id: string): string {

@@ -136,8 +136,11 @@ describe.each([29, 31])("notes of an upload, protocol %i", (protocol) => {
   });
 
   it("have one seed for all processes", async () => {
-    const seed = await store.seed();
+    const others = Array.from({ length: 5 }, () => new UploadNotesStore(join(folder, "rsync-notes")));
+    const seeds = await Promise.all([store, ...others].map((one) => one.seed()));
+    const [seed = 0] = seeds;
     expect(seed).toBeGreaterThan(0);
+    expect(new Set(seeds).size).toBe(1);
     expect(await new UploadNotesStore(join(folder, "rsync-notes")).seed()).toBe(seed);
   });
 
