@@ -106,7 +106,11 @@ export class Transport {
       onDisconnect: (reason, text) => this.#close(disconnectText(reason, text), false),
     });
     this.#protocol = protocol;
-    this.#writer = new SocketWriter(options.socket, () => allSent(protocol));
+    this.#writer = new SocketWriter(options.socket, () => {
+      allSent(protocol);
+      // A socket that never filled up tells nobody that it is empty again, but channels hold back before it is full.
+      this.#drained();
+    });
     const complete = protocol._onHandshakeComplete;
     protocol._onHandshakeComplete = (negotiated) => {
       this.#sendExtensions();

@@ -71,3 +71,10 @@ it("ends connections full of replies that nobody reads", async () => {
   expect(shareOf(fixture.budget, "alice").underPressure).toBe(false);
   for (const client of attackers) client.socket.destroy();
 });
+
+it("goes on sending while memory is short, however fast the kernel takes it", async () => {
+  const key = await start();
+  fixture.budget.force(LIMIT);
+  expect(await work(key)).toBe(30_000_000);
+  fixture.budget.release(LIMIT);
+});

@@ -29,6 +29,8 @@ export class HostileGateway {
   /** Who attacks. */
   readonly mallory: LoginTarget;
   readonly #pid: number;
+  /** The supervisor and its workers: the same ones after every attack. */
+  readonly #processes: readonly number[];
   readonly #baseMib: number;
   readonly #witness: SshSftpClient;
   #transferred = 0;
@@ -41,6 +43,7 @@ export class HostileGateway {
     this.mallory = { port: gateway.port, user: "mallory", keyFile: join(gateway.dir, "mallory") };
     this.#pid = gateway.pid;
     this.#witness = witness;
+    this.#processes = [gateway.pid, ...childrenOf(gateway.pid)];
     this.#baseMib = residentMib(gateway.pid, "VmRSS");
   }
 
@@ -79,7 +82,7 @@ export class HostileGateway {
     await customer.end();
     expect(loginMs).toBeLessThan(LOGIN_MS);
     while (this.#transferred === before) await new Promise((resolve) => setTimeout(resolve, 20));
-    expect(gateway.pid).toBe(this.#pid);
+    expect([gateway.pid, ...childrenOf(gateway.pid)]).toEqual(this.#processes);
     expect(this.#witness.isClosed).toBe(false);
     const grownMib = residentMib(this.#pid, "VmHWM") - this.#baseMib;
     expect(grownMib).toBeLessThan(BUDGET_MIB + SLACK_MIB);
@@ -117,7 +120,15 @@ export class HostileGateway {
   }
 }
 
+/** Of the supervisor and its workers together. */
 function residentMib(pid: number, field: "VmRSS" | "VmHWM"): number {
-  const kib = new RegExp(`${field}:\\s+(\\d+)`).exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1];
-  return Number(kib) / 1024;
+  let kib = 0;
+  for (const each of [pid, ...childrenOf(pid)]) {
+    kib += Number(new RegExp(`${field}:\\s+(\\d+)`).exec(readFileSync(`/proc/${each}/status`, "utf8"))?.[1] ?? 0);
+  }
+  return kib / 1024;
+}
+
+function childrenOf(pid: number): number[] {
+  return readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").split(" ").filter(Boolean).map(Number);
 }
