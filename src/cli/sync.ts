@@ -35,6 +35,7 @@ Our own:
   --journal FILE             where --etag remembers (default: a file in the state folder)
   --markers                  copy zero-byte directory markers, too
   --include-partial          copy unfinished uploads (*.filepart), too
+  --fast-list                list long prefixes of numbered names as several key ranges at once: 5 % more requests
   --json                     one JSON object a line on standard output
   --report FILE              the same in a file, beside the ordinary output
   --config FILE              configuration file (default: ${DEFAULT_CONFIG_FILE} if it is there)

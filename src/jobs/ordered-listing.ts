@@ -9,7 +9,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { compareKeys } from "../objectstore/key-order.ts";
-import type { ListedObject, ObjectStore } from "../objectstore/objectstore.ts";
+import type { ListedObject, ListOptions, ObjectStore } from "../objectstore/objectstore.ts";
 
 /** Objects sorted in memory at a time. */
 const RUN_LENGTH = 50_000;
@@ -32,9 +32,14 @@ export class UnorderedListing extends Error {
  * The objects below `prefix`, page by page: a step of an iteration for each of a million costs seconds. Rejects as the
  * store does, and with `UnorderedListing` before the page with the first one out of order.
  */
-export async function* orderedPages(store: Lister, prefix: string, signal?: AbortSignal): AsyncGenerator<ListedObject[]> {
+export async function* orderedPages(
+  store: Lister,
+  prefix: string,
+  signal?: AbortSignal,
+  options: Pick<ListOptions, "sideBySide"> = {},
+): AsyncGenerator<ListedObject[]> {
   let last: string | undefined;
-  for await (const page of store.list(prefix, signal ? { signal } : {})) {
+  for await (const page of store.list(prefix, { ...options, ...(signal && { signal }) })) {
     const objects = page.filter((entry) => entry.kind === "object");
     for (const { key } of objects) {
       if (last !== undefined && compareKeys(last, key) >= 0) throw new UnorderedListing(key, last);

@@ -65,6 +65,11 @@ export interface ListOptions {
   readonly after?: string;
   /** Entries per page, 1 to 1,000 (default 1,000). */
   readonly pageSize?: number;
+  /**
+   * Whether pages of a long listing may be asked for side by side, at five percent more requests (default: of a directory's
+   * listing, with a delimiter, and not otherwise).
+   */
+  readonly sideBySide?: boolean;
   readonly signal?: AbortSignal;
 }
 

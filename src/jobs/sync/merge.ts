@@ -23,13 +23,15 @@ export interface SyncPair {
 export interface EntryFilter {
   /** Include zero-byte `…/` keys (directory markers). aws-cli never does. */
   readonly markers: boolean;
+  /** Lists with several requests at once, and a few more of them. */
+  readonly sideBySide?: boolean;
   /** True for names that are not part of the data, such as unfinished uploads. */
   readonly excluded: (name: string) => boolean;
 }
 
 /** The objects below `prefix` in order. Rejects with `StoreError` as the store does, and with `UnorderedListing`. */
 export async function* syncEntries(store: Lister, prefix: string, filter: EntryFilter, signal?: AbortSignal): AsyncGenerator<SyncEntry> {
-  for await (const page of orderedPages(store, prefix, signal)) {
+  for await (const page of orderedPages(store, prefix, signal, filter.sideBySide ? { sideBySide: true } : {})) {
     for (const object of page) {
       const name = object.key.slice(prefix.length);
       if (name === "" || (object.size === 0 && name.endsWith("/") && !filter.markers) || filter.excluded(name)) continue;

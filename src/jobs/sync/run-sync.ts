@@ -31,6 +31,8 @@ export interface SyncRequest {
   readonly maxDelete: MaxDelete;
   readonly markers: boolean;
   readonly excluded: (name: string) => boolean;
+  /** Lists each side with several requests at once. */
+  readonly fastList?: boolean | undefined;
   readonly forceGlacier: boolean;
   readonly ignoreGlacierWarnings: boolean;
   readonly partThreshold?: number | undefined;
@@ -108,7 +110,7 @@ class SyncRun {
 
   async compareAndCopy(): Promise<void> {
     const { source, destination, markers, excluded, queue, signal } = this.#request;
-    const filter = { markers, excluded };
+    const filter = { markers, excluded, sideBySide: this.#request.fastList === true };
     const pairs = mergeEntries(
       syncEntries(this.#lists.source, source.prefix, filter, signal),
       syncEntries(this.#lists.destination, destination.prefix, filter, signal),

@@ -46,6 +46,7 @@ export interface SyncArguments {
   readonly filters: readonly NameFilter[];
   readonly markers: boolean;
   readonly includePartial: boolean;
+  readonly fastList: boolean;
   readonly forceGlacier: boolean;
   readonly ignoreGlacierWarnings: boolean;
   readonly output: "all" | "no-progress" | "errors" | "nothing";
@@ -70,6 +71,7 @@ const FLAGS = {
   include: { type: "string", multiple: true },
   markers: { type: "boolean" },
   "include-partial": { type: "boolean" },
+  "fast-list": { type: "boolean" },
   "force-glacier-transfer": { type: "boolean" },
   "ignore-glacier-warnings": { type: "boolean" },
   "only-show-errors": { type: "boolean" },
@@ -117,6 +119,7 @@ export function parseSyncArguments(words: readonly string[]): SyncArguments {
     filters,
     markers: values.markers === true,
     includePartial: values["include-partial"] === true,
+    fastList: values["fast-list"] === true,
     forceGlacier: values["force-glacier-transfer"] === true,
     ignoreGlacierWarnings: values["ignore-glacier-warnings"] === true,
     output: outputOf(values),

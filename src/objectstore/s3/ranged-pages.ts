@@ -47,10 +47,12 @@ export interface RangedOptions {
 export async function* rangedPages(ask: AskPage, after: string | undefined, options: RangedOptions): AsyncGenerator<ListEntry[]> {
   const ranges = new Ranges(ask, options);
   let page: StorePage | undefined = await ask({ after });
-  let next: Promise<StorePage> | undefined;
+  let isGuess = false;
+  let next: Promise<NextPage> | undefined;
   let place: string | undefined;
   while (page) {
-    const reached: string | undefined = place;
+    const reached: string | undefined = isGuess ? place : undefined;
+    // What a token brings is what follows, in whatever order the store lists: none of it is left out.
     const entries = reached === undefined ? [...page.entries] : page.entries.filter((entry) => compareKeys(nameOf(entry), reached) > 0);
     const last = page.entries.at(-1);
     if (last && (place === undefined || compareKeys(nameOf(last), place) > 0)) place = nameOf(last);
@@ -60,8 +62,16 @@ export async function* rangedPages(ask: AskPage, after: string | undefined, opti
     next?.catch(() => undefined); // awaited below, or nobody needs to know
     if (next) ranges.learn(entries, place);
     if (entries.length > 0) yield entries;
-    page = await next;
+    const following: NextPage | undefined = await next;
+    page = following?.page;
+    isGuess = following?.isGuess ?? false;
   }
+}
+
+/** `isGuess`: it begins at or before the place that was reached, and not just there. */
+interface NextPage {
+  readonly page: StorePage;
+  readonly isGuess: boolean;
 }
 
 /** The pages asked for ahead of the place that was reached. */
@@ -84,22 +94,26 @@ class Ranges {
   }
 
   /** A page that begins at or before `place` and goes on behind it: one that is under way, or the token's. */
-  next(place: string | undefined, token: string): Promise<StorePage> {
+  next(place: string | undefined, token: string): Promise<NextPage> {
     const begun = place === undefined ? [] : this.#ahead.filter(({ after }) => compareKeys(after, place) <= 0);
     this.#ahead.splice(0, begun.length);
-    return place === undefined || begun.length === 0 ? this.#ask({ token }) : this.#furthest(begun, place, token);
+    return place === undefined || begun.length === 0 ? this.#follow(token) : this.#furthest(begun, place, token);
+  }
+
+  async #follow(token: string): Promise<NextPage> {
+    return { page: await this.#ask({ token }), isGuess: false };
   }
 
   /** Of pages that begin at or before `place`, the last that goes on behind it, or the token's page. */
-  async #furthest(begun: readonly Ahead[], place: string, token: string): Promise<StorePage> {
+  async #furthest(begun: readonly Ahead[], place: string, token: string): Promise<NextPage> {
     this.#wasted += begun.length - 1;
     for (const { page } of [...begun].reverse()) {
       const found = await page;
       const last = found.entries.at(-1);
-      if (found.token === undefined || (last && compareKeys(nameOf(last), place) > 0)) return found;
+      if (found.token === undefined || (last && compareKeys(nameOf(last), place) > 0)) return { page: found, isGuess: true };
     }
     this.#wasted++;
-    return this.#ask({ token });
+    return this.#follow(token);
   }
 
   /** A page was reached; asks for as many ranges ahead as the length of the listing allows. */

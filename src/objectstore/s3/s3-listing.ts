@@ -38,7 +38,7 @@ export async function* listObjects(
     // Whoever asks for small pages most likely needs one only.
     if (pageSize < MAX_PAGE_SIZE) yield* pagesOnDemand(ask, options.after);
     // Exact numbers of requests matter more to jobs, which read whole trees, than time does.
-    else yield* rangedPages(ask, options.after, { pageSize, mayGuess: options.delimiter !== undefined });
+    else yield* rangedPages(ask, options.after, { pageSize, mayGuess: options.sideBySide ?? options.delimiter !== undefined });
   } finally {
     abandoned.abort();
   }

@@ -42,6 +42,16 @@ const numbered = (count: number, width = 6): string[] =>
   Array.from({ length: count }, (_, i) => `d/img-${String(i).padStart(width, "0")}.jpg`);
 
 describe("the pages of a long listing", () => {
+  it("hold everything, as it comes, from a store that lists in another order", async () => {
+    const names = numbered(300).reverse();
+    const ask: AskPage = async (from) => {
+      const at = "token" in from ? Number(from.token) : 0;
+      const entries = names.slice(at, at + PAGE).map((key): ListEntry => ({ kind: "object", key, size: 1, etag: "e", lastModifiedMs: 0 }));
+      return { entries, token: at + PAGE < names.length ? String(at + PAGE) : undefined };
+    };
+    for (const mayGuess of [true, false]) expect(await namesOf(ask, mayGuess)).toEqual(names);
+  });
+
   it("are asked for side by side where names are numbered, at five percent more requests", async () => {
     const store = storeOf(numbered(1000));
     expect(await namesOf(store.ask)).toEqual(numbered(1000));

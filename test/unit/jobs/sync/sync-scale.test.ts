@@ -28,8 +28,9 @@ async function openSide(bucket: string): Promise<SyncSide> {
 describe("a sync of many equal objects", () => {
   it("asks for one page of each side per thousand, and for nothing else; memory stays flat", async () => {
     const [source, destination] = await Promise.all([openSide("from"), openSide("goal")]);
-    const run = () =>
+    const run = (fastList = false) =>
       runSync({
+        fastList,
         source,
         destination,
         compare: "size-or-newer",
@@ -54,6 +55,9 @@ describe("a sync of many equal objects", () => {
     expect([exitCode, unchanged]).toEqual([0, KEYS]);
     expect(server.requests.counts()).toEqual({ ListObjectsV2: 2 * (KEYS / 1000) });
     expect(process.memoryUsage().heapUsed - before).toBeLessThan(64 * 1024 ** 2);
+    server.requests.clear();
+    expect(await run(true)).toMatchObject({ exitCode: 0, unchanged: KEYS });
+    expect(server.requests.count()).toBeLessThanOrEqual(1.25 * 2 * (KEYS / 1000));
     await Promise.all([source.store.close(), destination.store.close()]);
   });
 });
