@@ -120,6 +120,7 @@ export async function openVolume(user: UserConfig, config: GatewayConfig, contex
     close: async () => {
       await uploads.close();
       await rules.settled();
+      volume.close();
       await opened[Symbol.asyncDispose]();
     },
   };

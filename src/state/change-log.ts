@@ -1,9 +1,12 @@
 /**
- * What the processes of a node tell each other of their writes, so that none answers from what it saw before another's:
- * for each volume and process a count and the last few writes. Knows no store and no tree.
+ * What the processes of a node tell each other of their writes, so that none answers from what it saw before another's.
+ * Each process appends lines to a file of its own and reads the others' files: on one machine a line is there for all
+ * readers as soon as it is written, and both cost microseconds. Nothing in the files outlives its use. Knows no store and
+ * no tree.
  */
 import { createHash } from "node:crypto";
-import type { RootDatabase } from "lmdb";
+import { closeSync, fstatSync, mkdirSync, openSync, readdirSync, readSync, statSync, unlinkSync, writeSync } from "node:fs";
+import path from "node:path";
 
 /** What is known of a written object: all of it, or as much as a listing says. */
 export interface WrittenObject {
@@ -22,13 +25,14 @@ export interface TreeChange {
   readonly object?: WrittenObject;
 }
 
-/** Hears what other processes write to one volume. */
+/** Hears what other processes write to one volume. Whoever asks for one owes `end`. */
 export interface ChangeFollower {
   /**
    * Their writes since the last call, or since the follower was made, in the order of the clock. `unknown`: more than is
    * kept; what was seen of the volume is not to be trusted.
    */
   take(): readonly TreeChange[] | "unknown";
+  end(): void;
 }
 
 /** Which of a node's processes this is. */
@@ -39,11 +43,21 @@ export interface ProcessPlace {
   readonly all: readonly number[];
 }
 
-/** Announcements kept for each volume and process. Whoever is further behind begins anew. */
-const KEPT = 256;
-/** Larger announcements only say that there was one. */
-const MAX_BYTES = 64 * 1024;
-const NUMBER_BYTES = 6;
+/** A file is followed by a new one at this size. */
+const MAX_FILE_BYTES = 4 * 1024 * 1024;
+/** Longer lines only say that something was written. */
+const MAX_LINE_BYTES = 16 * 1024;
+const READ_BYTES = 64 * 1024;
+/** Who is further behind than this begins anew. */
+const MAX_BEHIND_BYTES = 1024 * 1024;
+/** Announcements kept for a volume that nobody looks at. */
+const MAX_PENDING = 256;
+/** Files of processes that were never seen again. */
+const STALE_MS = 3_600_000;
+const TAG_LENGTH = 11;
+/** In place of a volume: the writer goes on in its next file. */
+const NEXT_FILE = "=".repeat(TAG_LENGTH);
+const NEWLINE = 0x0a;
 
 interface Announcement {
   readonly atMs: number;
@@ -51,91 +65,208 @@ interface Announcement {
   readonly changes?: readonly TreeChange[];
 }
 
-/** See the head of this file. Its methods may throw what lmdb throws. */
-export class ChangeLog {
-  readonly #rows: RootDatabase<Buffer, Buffer>;
-  readonly #place: ProcessPlace;
-  readonly #announced = new Map<string, number>();
+/** Another process's file, and how far it was read. */
+interface Source {
+  readonly number: number;
+  file: number;
+  generation: number;
+  position: number;
+}
 
-  constructor(rows: RootDatabase<Buffer, Buffer>, place: ProcessPlace) {
-    this.#rows = rows;
-    this.#place = place;
+interface Follower {
+  pending: Announcement[];
+  isLost: boolean;
+}
+
+/** See the head of this file. Its methods may throw the system's errors. Whoever makes one owes `close`. */
+export class ChangeLog {
+  readonly #directory: string;
+  readonly #number: number;
+  readonly #sources: readonly Source[];
+  readonly #followers = new Map<string, Set<Follower>>();
+  readonly #buffer = Buffer.allocUnsafe(READ_BYTES);
+  #own: { file: number; generation: number; bytes: number };
+
+  /** Opens the files of all processes in `directory`, which is made if it is missing. */
+  constructor(directory: string, { number, all }: ProcessPlace) {
+    mkdirSync(directory, { recursive: true, mode: 0o700 });
+    this.#directory = directory;
+    this.#number = number;
+    removeStale(directory, new Set(all));
+    this.#own = this.#openOwn(latestGeneration(directory, number));
+    // Whoever was here before may have been killed in the middle of a line.
+    writeSync(this.#own.file, "\n");
+    this.#sources = all.filter((one) => one !== number).map((one) => this.#openSource(one));
   }
 
-  /** Resolves once the other processes see it. */
-  async announce(volume: string, changes: readonly TreeChange[]): Promise<void> {
-    const counter = counterKey(volume, this.#place.number);
-    const count = (this.#announced.get(volume) ?? this.count(counter)) + 1;
-    this.#announced.set(volume, count);
+  /** When it returns, the other processes see it. */
+  announce(volume: string, changes: readonly TreeChange[]): void {
     const announcement: Announcement = { atMs: Date.now(), changes };
-    const text = Buffer.from(JSON.stringify(announcement));
-    const row = text.length <= MAX_BYTES ? text : Buffer.from(JSON.stringify({ atMs: announcement.atMs }));
-    // In one turn, so that they are written together.
-    const written = [this.#rows.put(rowKey(counter, count), row), this.#rows.put(counter, countValue(count))];
-    if (count > KEPT) written.push(this.#rows.remove(rowKey(counter, count - KEPT)));
-    await Promise.all(written);
+    let text = JSON.stringify(announcement);
+    if (text.length > MAX_LINE_BYTES / 3) text = JSON.stringify({ atMs: announcement.atMs });
+    this.#own.bytes += writeSync(this.#own.file, `${tagOf(volume)}${text}\n`);
+    if (this.#own.bytes > MAX_FILE_BYTES) this.#nextOwn();
   }
 
   /** Hears of writes from now on. */
   follow(volume: string): ChangeFollower {
-    const others = this.#place.all.filter((number) => number !== this.#place.number);
-    const followed = others.map((number) => {
-      const counter = counterKey(volume, number);
-      return { counter, seen: this.#fresh(() => this.count(counter)) };
-    });
-    return { take: () => this.#take(followed) };
+    this.#read();
+    const tag = tagOf(volume);
+    const follower: Follower = { pending: [], isLost: false };
+    const followers = this.#followers.get(tag) ?? new Set();
+    this.#followers.set(tag, followers.add(follower));
+    return {
+      take: () => {
+        this.#read();
+        return takeFrom(follower);
+      },
+      end: () => {
+        followers.delete(follower);
+        if (followers.size === 0) this.#followers.delete(tag);
+      },
+    };
   }
 
-  #take(followed: readonly { readonly counter: Buffer; seen: number }[]): readonly TreeChange[] | "unknown" {
-    return this.#fresh(() => {
-      const found: Announcement[] = [];
-      let isKnown = true;
-      for (const one of followed) {
-        const count = this.count(one.counter);
-        if (count === one.seen) continue;
-        // A count that went back is of a state directory that was begun anew.
-        if (count < one.seen || count - one.seen > KEPT) isKnown = false;
-        else for (let at = one.seen + 1; at <= count; at++) found.push(this.#announcement(rowKey(one.counter, at)));
-        one.seen = count;
+  /** Closes the files. */
+  close(): void {
+    for (const { file } of [this.#own, ...this.#sources]) closeSync(file);
+  }
+
+  #path(number: number, generation: number): string {
+    return path.join(this.#directory, `${number}-${generation}`);
+  }
+
+  #openOwn(generation: number): { file: number; generation: number; bytes: number } {
+    const file = openSync(this.#path(this.#number, generation), "a", 0o600);
+    return { file, generation, bytes: fstatSync(file).size };
+  }
+
+  /** Readers come along when they see the last line; the file before this one is not read by anybody any more. */
+  #nextOwn(): void {
+    const { file, generation } = this.#own;
+    this.#own = this.#openOwn(generation + 1);
+    writeSync(file, `${NEXT_FILE}\n`);
+    closeSync(file);
+    try {
+      unlinkSync(this.#path(this.#number, generation - 1));
+    } catch {
+      // the first one has none before it
+    }
+  }
+
+  #openSource(number: number): Source {
+    const generation = latestGeneration(this.#directory, number);
+    const file = openSync(this.#path(number, generation), "a+", 0o600);
+    return { number, generation, file, position: fstatSync(file).size };
+  }
+
+  #read(): void {
+    for (const source of this.#sources) this.#readSource(source);
+  }
+
+  #readSource(source: Source): void {
+    for (;;) {
+      const bytes = readSync(source.file, this.#buffer, 0, READ_BYTES, source.position);
+      if (bytes === 0) return;
+      const end = this.#buffer.lastIndexOf(NEWLINE, bytes - 1) + 1;
+      // A line that is being written: its writer has told nobody yet.
+      if (end === 0) {
+        if (bytes === READ_BYTES) this.#lose(source);
+        return;
       }
-      if (found.length === 0 && isKnown) return [];
-      found.sort((a, b) => a.atMs - b.atMs);
-      const changes: TreeChange[] = [];
-      for (const announcement of found) {
-        if (announcement.changes) changes.push(...announcement.changes);
-        else isKnown = false;
+      source.position += end;
+      for (const line of this.#buffer.toString("utf8", 0, end - 1).split("\n")) {
+        if (line.startsWith(NEXT_FILE)) {
+          this.#follow(source);
+          return;
+        }
+        if (line !== "") this.#hear(line);
       }
-      return isKnown ? changes : "unknown";
-    });
+      if (bytes === READ_BYTES && fstatSync(source.file).size - source.position > MAX_BEHIND_BYTES) this.#lose(source);
+    }
   }
 
-  /** lmdb reads from one snapshot for a while; another process may have written since it was taken. */
-  #fresh<T>(read: () => T): T {
-    this.#rows.resetReadTxn();
-    return read();
+  /** Goes on in the writer's next file. */
+  #follow(source: Source): void {
+    closeSync(source.file);
+    const next = this.#path(source.number, source.generation + 1);
+    const latest = latestGeneration(this.#directory, source.number);
+    const isThere = latest <= source.generation + 1;
+    source.generation = isThere ? source.generation + 1 : latest;
+    source.file = openSync(isThere ? next : this.#path(source.number, latest), "a+", 0o600);
+    source.position = 0;
+    if (isThere) this.#readSource(source);
+    else this.#lose(source);
   }
 
-  /** How many announcements `counter` counts. */
-  count(counter: Buffer): number {
-    return this.#rows.get(counter)?.readUIntBE(0, NUMBER_BYTES) ?? 0;
+  /** Goes to the end of a file; nobody knows what was written in between. */
+  #lose(source: Source): void {
+    source.position = fstatSync(source.file).size;
+    for (const followers of this.#followers.values()) for (const follower of followers) follower.isLost = true;
   }
 
-  #announcement(key: Buffer): Announcement {
-    const row = this.#rows.get(key);
-    return row ? (JSON.parse(row.toString()) as Announcement) : { atMs: 0 };
+  #hear(line: string): void {
+    const followers = this.#followers.get(line.slice(0, TAG_LENGTH));
+    if (!followers) return;
+    const announcement = parse(line.slice(TAG_LENGTH));
+    for (const follower of followers) {
+      if (announcement?.changes && follower.pending.length < MAX_PENDING) follower.pending.push(announcement);
+      else follower.isLost = true;
+    }
   }
 }
 
-function countValue(count: number): Buffer {
-  const value = Buffer.alloc(NUMBER_BYTES);
-  value.writeUIntBE(count, 0, NUMBER_BYTES);
-  return value;
+const NOTHING: readonly TreeChange[] = [];
+
+function takeFrom(follower: Follower): readonly TreeChange[] | "unknown" {
+  const { pending, isLost } = follower;
+  if (pending.length === 0 && !isLost) return NOTHING;
+  follower.pending = [];
+  follower.isLost = false;
+  if (isLost) return "unknown";
+  pending.sort((a, b) => a.atMs - b.atMs);
+  return pending.flatMap(({ changes }) => changes ?? []);
 }
 
-function counterKey(volume: string, number: number): Buffer {
-  return Buffer.concat([createHash("sha256").update(volume).digest().subarray(0, 8), Buffer.of(number)]);
+function parse(text: string): Announcement | undefined {
+  try {
+    return JSON.parse(text) as Announcement;
+  } catch {
+    return undefined; // half a line of a process that was killed
+  }
 }
 
-function rowKey(counter: Buffer, count: number): Buffer {
-  return Buffer.concat([counter, countValue(count)]);
+const tags = new Map<string, string>();
+
+/** Eight bytes of a hash, as text of a fixed length. */
+function tagOf(volume: string): string {
+  let tag = tags.get(volume);
+  if (tag === undefined) {
+    tag = createHash("sha256").update(volume).digest("base64url").slice(0, TAG_LENGTH);
+    tags.set(volume, tag);
+  }
+  return tag;
+}
+
+function generations(directory: string): { readonly name: string; readonly number: number; readonly generation: number }[] {
+  return readdirSync(directory).flatMap((name) => {
+    const match = /^(\d{1,3})-(\d{1,15})$/.exec(name);
+    return match ? [{ name, number: Number(match[1]), generation: Number(match[2]) }] : [];
+  });
+}
+
+function latestGeneration(directory: string, number: number): number {
+  return generations(directory).reduce((latest, one) => (one.number === number ? Math.max(latest, one.generation) : latest), 0);
+}
+
+function removeStale(directory: string, used: ReadonlySet<number>): void {
+  for (const { name, number } of generations(directory)) {
+    if (used.has(number)) continue;
+    const file = path.join(directory, name);
+    try {
+      if (Date.now() - statSync(file).mtimeMs > STALE_MS) unlinkSync(file);
+    } catch {
+      // another process was faster
+    }
+  }
 }

@@ -27,12 +27,12 @@ export interface MetadataCache {
   delete(volume: string, key: string): void;
   /** Hears what other processes of this node write to the volume from now on. */
   follow(volume: string): ChangeFollower;
-  /** Tells the other processes what this one wrote; resolves once they can see it. */
-  announceChange(volume: string, changes: readonly TreeChange[]): Promise<void>;
+  /** Tells the other processes what this one wrote; when it returns they see it. */
+  announceChange(volume: string, changes: readonly TreeChange[]): void;
   close(): Promise<void>;
 }
 
-const NOBODY_WRITES: ChangeFollower = { take: () => [] };
+const NOBODY_WRITES: ChangeFollower = { take: () => [], end: () => undefined };
 
 /** A cache that lives as long as the process; the oldest entries go at `maxEntries`. */
 export class InMemoryMetadataCache implements MetadataCache {
@@ -65,7 +65,7 @@ export class InMemoryMetadataCache implements MetadataCache {
     return NOBODY_WRITES;
   }
 
-  async announceChange(): Promise<void> {}
+  announceChange(): void {}
 
   async close(): Promise<void> {
     this.#entries.clear();
@@ -100,7 +100,6 @@ const WRITES_PER_COUNT = 10_000;
 
 class LmdbMetadataCache implements MetadataCache {
   readonly #entries: RootDatabase<Buffer, Buffer>;
-  readonly #counters: RootDatabase<Buffer, Buffer>;
   readonly #changes: ChangeLog | undefined;
   readonly #maxEntries: number;
   readonly #onError: (error: unknown) => void;
@@ -112,13 +111,10 @@ class LmdbMetadataCache implements MetadataCache {
   constructor({ directory, place, maxEntries = 5_000_000, onError }: MetadataCacheOptions) {
     // noSync: a cache need not survive a power cut whole; lmdb then starts it anew or with older entries.
     const shared = { keyEncoding: "binary", encoding: "binary", noSync: true, noMemInit: true } as const;
-    for (const name of ["metadata.mdb", "changes.mdb"]) {
-      const aside = putBrokenStoreAside(`${directory}/${name}`);
-      if (aside) rmSync(aside);
-    }
+    const aside = putBrokenStoreAside(`${directory}/metadata.mdb`);
+    if (aside) rmSync(aside);
     this.#entries = open<Buffer, Buffer>({ path: `${directory}/metadata.mdb`, ...shared });
-    this.#counters = open<Buffer, Buffer>({ path: `${directory}/changes.mdb`, ...shared });
-    this.#changes = place && new ChangeLog(this.#counters, place);
+    this.#changes = place && new ChangeLog(`${directory}/changes`, place);
     this.#maxEntries = maxEntries;
     this.#onError = onError;
   }
@@ -158,13 +154,14 @@ class LmdbMetadataCache implements MetadataCache {
           return "unknown";
         }
       },
+      end: () => follower.end(),
     };
   }
 
-  async announceChange(volume: string, changes: readonly TreeChange[]): Promise<void> {
+  announceChange(volume: string, changes: readonly TreeChange[]): void {
     if (this.#closed) return;
     try {
-      await this.#changes?.announce(volume, changes);
+      this.#changes?.announce(volume, changes);
     } catch (error) {
       this.#onError(error);
     }
@@ -175,7 +172,7 @@ class LmdbMetadataCache implements MetadataCache {
     this.#closed = true;
     try {
       await this.#entries.close();
-      await this.#counters.close();
+      this.#changes?.close();
     } catch (error) {
       this.#onError(error);
     }

@@ -180,6 +180,11 @@ export class Volume {
     this.rules.changedElsewhere?.(object?.size);
   }
 
+  /** Hears of other processes no more. */
+  close(): void {
+    this.#foreign.end();
+  }
+
   /** Many customers come and go: what was seen of their files is not kept for long. */
   #forgetWhenIdle(): void {
     this.#cancelIdleCheck ??= this.clock.after(IDLE_FORGET_MS, () => {
@@ -192,7 +197,13 @@ export class Volume {
 
   /** Times and mode of that version, if they are known without asking. */
   times(object: SeenObject): CachedTimes | undefined {
-    return object.metadata ? readTimes(object.metadata) : this.metadata.get(this.id, object.key, object.etag);
+    if (object.metadata) return readTimes(object.metadata);
+    const cached = this.metadata.get(this.id, object.key, object.etag);
+    if (cached) return cached;
+    // Another process may have told of the object before its times are in the cache that we share.
+    const seen = this.tree.lookup(object.key, OPEN_TRUST_MS);
+    const isSame = seen?.kind === "file" && seen.object.etag === object.etag;
+    return isSame && isWhole(seen.object) ? readTimes(seen.object.metadata) : undefined;
   }
 
   /** Times and mode last seen of the directory `key` (ends with `/`), whatever version its marker has. */
@@ -252,7 +263,7 @@ export class Volume {
     this.metadata.set(this.id, key, etag, { mtime, mode });
     if (key.endsWith("/")) this.learnDirectory(key, object, this.tree.tick());
     else this.tree.learnFile(key, object, this.tree.tick());
-    await this.metadata.announceChange(this.id, [{ key, object: written(object) }]);
+    this.metadata.announceChange(this.id, [{ key, object: written(object) }]);
     await this.rules.published?.(key, change.replaced);
   }
 
@@ -263,7 +274,7 @@ export class Volume {
       if (key.endsWith("/")) this.tree.learnNoDirectory(key, this.tree.tick());
       else this.tree.learnNoFile(key, this.tree.tick());
     }
-    await this.metadata.announceChange(
+    this.metadata.announceChange(
       this.id,
       keys.map((key) => ({ key })),
     );
