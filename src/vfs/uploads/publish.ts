@@ -3,7 +3,7 @@
  * copy onto itself more only if they were set after the store had been told others. Knows no handles.
  */
 import { StoreError } from "../../errors.ts";
-import type { ObjectInfo, ObjectProperties, PutResult, WriteCondition } from "../../objectstore/objectstore.ts";
+import type { ObjectInfo, ObjectProperties, ObjectStore, PutResult, WriteCondition } from "../../objectstore/objectstore.ts";
 import { readTimes, writeTimes } from "../object-metadata.ts";
 import type { TimesAndMode } from "./upload-record.ts";
 import type { UploadVolume } from "./upload-volume.ts";
@@ -31,6 +31,9 @@ export function sameProperties(one: ObjectProperties, other: ObjectProperties): 
 /** Failures of a conditional write after which it is tried without its condition. */
 const WITHOUT_CONDITION: ReadonlySet<string> = new Set(["precondition-failed", "unsupported", "invalid-argument"]);
 
+/** Stores that refused the condition itself: they are not asked again. */
+const withoutConditions = new WeakSet<ObjectStore>();
+
 /** What was stored, and whether it took a file's place (undefined: nobody knows or wants to). */
 export interface Placed {
   readonly result: PutResult;
@@ -50,11 +53,15 @@ export async function placeUnder(
   const isConditional = condition.ifMatch !== undefined || condition.ifNoneMatch !== undefined;
   const replaced = isConditional ? condition.ifMatch !== undefined : await volume.replaces(key);
   if (replaced !== "unknown") return { result: await publish(condition), replaced };
+  if (withoutConditions.has(volume.store)) return { result: await publish(condition), replaced: undefined };
   try {
     return { result: await publish({ ifNoneMatch: "*" }), replaced: false };
   } catch (error) {
     if (!(error instanceof StoreError) || !WITHOUT_CONDITION.has(error.code)) throw error;
-    return { result: await publish(condition), replaced: error.code === "precondition-failed" ? true : undefined };
+    const result = await publish(condition);
+    if (error.code === "precondition-failed") return { result, replaced: true };
+    withoutConditions.add(volume.store);
+    return { result, replaced: undefined };
   }
 }
 
