@@ -7,6 +7,8 @@ import { ByteBudget } from "./byte-budget.ts";
 
 /** Part of the budget that every user may hold whatever the others do. */
 const GUARANTEED_PART = 8;
+/** Part of the budget that the windows of one user's channels may fill together. */
+const WINDOWS_PART = 8;
 /** Something that has not moved for so long may be dropped for want of memory. */
 const IDLE_MS = 5_000;
 /** Beyond the limit by so many bytes, the largest holder is dropped whether it moves or not. */
@@ -50,6 +52,11 @@ export class BudgetShare extends ByteBudget {
   /** Bytes that this user may hold now. */
   get allowance(): number {
     return Math.max(this.limit / GUARANTEED_PART, this.limit - this.#whole.used);
+  }
+
+  /** What one of the user's channels may have on its way here, so that many together leave the most of the budget free. */
+  get fairWindow(): number {
+    return Math.floor(this.limit / WINDOWS_PART / Math.max(1, this.openChannels));
   }
 
   override get underPressure(): boolean {

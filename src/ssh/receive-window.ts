@@ -21,6 +21,7 @@ const PROBE_INTERVAL_MS = 20;
 export class ReceiveWindow {
   readonly #budget: ByteBudget;
   readonly #now: () => number;
+  readonly #fair: () => number;
   #target: number;
   /** What the client may still send. */
   #credit: number;
@@ -30,9 +31,16 @@ export class ReceiveWindow {
   #lastProbe = Number.NEGATIVE_INFINITY;
   #sinceProbe = 0;
 
-  /** `now` in ms, monotonic; `isCrowded` begins with the smallest window, which still grows. */
-  constructor(budget: ByteBudget, options: { readonly now?: () => number; readonly isCrowded?: boolean } = {}) {
+  /**
+   * `now` in ms, monotonic; `isCrowded` begins with the smallest window, which still grows; `fair` is what this channel may
+   * have beside the others of its user, in bytes.
+   */
+  constructor(
+    budget: ByteBudget,
+    options: { readonly now?: () => number; readonly isCrowded?: boolean; readonly fair?: () => number } = {},
+  ) {
     this.#budget = budget;
+    this.#fair = options.fair ?? (() => MAX_WINDOW);
     this.#now = options.now ?? (() => performance.now());
     this.#target = options.isCrowded === true ? MIN_WINDOW : INITIAL_WINDOW;
     this.#credit = this.#wanted();
@@ -100,6 +108,7 @@ export class ReceiveWindow {
   }
 
   #wanted(): number {
-    return this.#budget.underPressure ? Math.min(MIN_WINDOW, this.#target) : this.#target;
+    const most = this.#budget.underPressure ? MIN_WINDOW : Math.max(MIN_WINDOW, this.#fair());
+    return Math.min(most, this.#target);
   }
 }

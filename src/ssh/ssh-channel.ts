@@ -3,6 +3,7 @@
  * written coalesced per loop turn straight into packets, within both windows and the memory budget. Knows no
  * protocols and no users.
  */
+import { BudgetShare } from "../budget-share.ts";
 import type { ByteBudget } from "../byte-budget.ts";
 import type { ByteChannel, ByteReceiver } from "../byte-channel.ts";
 import { ProtocolError } from "../errors.ts";
@@ -78,7 +79,7 @@ export class SshChannel implements ByteChannel {
     this.#link = link;
     this.#peer = peer;
     this.#budget = budget;
-    this.#window = new ReceiveWindow(budget, { isCrowded });
+    this.#window = new ReceiveWindow(budget, { isCrowded, ...(budget instanceof BudgetShare && { fair: () => budget.fairWindow }) });
     this.#sendWindow = peer.window;
     this.#maxPacket = Math.min(peer.maxPacket, LARGEST_PACKET);
   }

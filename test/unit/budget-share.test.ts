@@ -50,6 +50,13 @@ describe("what a user may hold", () => {
     expect(share.allowance).toBe(64 * MIB);
   });
 
+  it("leaves each of many channels a small window", () => {
+    const share = shareOf(whole, "a");
+    expect(share.fairWindow).toBe(8 * MIB);
+    share.openChannels = 64;
+    expect(share.fairWindow).toBe(MIB / 8);
+  });
+
   it("is an eighth whatever the others do, and one request of any size for who holds nothing", () => {
     whole.force(63 * MIB);
     expect(shareOf(whole, "a").tryTake(MIB)).toBe(true);

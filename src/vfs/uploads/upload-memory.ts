@@ -15,8 +15,8 @@ const MIB = 1024 * 1024;
 /** Parts of one upload on their way to the store at once, where memory allows. */
 const preferredInFlight = 4;
 
-/** Four parts of 8 MiB under way and one that is filled. */
-const enoughForOne = 40 * MIB;
+/** Three parts of 8 MiB under way and one that is filled. */
+const enoughForOne = 32 * MIB;
 
 /**
  * The size of parts doubles so often within the parts that an upload may have, which makes the largest object so many times

@@ -90,3 +90,20 @@ describe("growth", () => {
     expect(path.window.target).toBe(INITIAL_WINDOW);
   });
 });
+
+describe("a window beside many others", () => {
+  it("is what is fair, but always enough for one packet, and grows again when it is alone", () => {
+    let fair = MAX_WINDOW;
+    const window = new ReceiveWindow(new ByteBudget(256 * MIB), { fair: () => fair });
+    expect(window.initial).toBe(INITIAL_WINDOW);
+    fair = INITIAL_WINDOW / 2;
+    window.received(INITIAL_WINDOW);
+    expect(window.consumed(INITIAL_WINDOW)).toBe(INITIAL_WINDOW / 2);
+    fair = 0;
+    window.received(INITIAL_WINDOW / 2);
+    expect(window.consumed(INITIAL_WINDOW / 2)).toBe(MIN_WINDOW);
+    fair = MAX_WINDOW;
+    window.received(MIN_WINDOW);
+    expect(window.consumed(MIN_WINDOW)).toBe(INITIAL_WINDOW);
+  });
+});
