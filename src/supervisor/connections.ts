@@ -23,6 +23,8 @@ export interface ConnectionsOptions<Worker> {
   readonly sources: SourcePolicy | undefined;
   /** Asks the worker to end a connection. */
   readonly end: (connection: Connection<Worker>, reason: string) => void;
+  /** Told when a connection from `address` has to give way to a newer one. */
+  readonly evicted?: (address: string, reason: string) => void;
 }
 
 const TOO_MANY = "too many connections without login";
@@ -116,7 +118,11 @@ export class Connections<Worker> {
 
   #place(admission: Admission, address: string, connection: Connection<Worker>): string | undefined {
     if (this.closedFor !== undefined) return this.closedFor;
-    connection.place = admission.admit({ address, evict: () => this.#options.end(connection, TOO_MANY) });
+    const evict = (): void => {
+      this.#options.evicted?.(address, TOO_MANY);
+      this.#options.end(connection, TOO_MANY);
+    };
+    connection.place = admission.admit({ address, evict });
     return connection.place ? undefined : TOO_MANY;
   }
 }

@@ -5,6 +5,7 @@
  */
 import type { MetricFamily } from "../admin/metrics.ts";
 import { ConfigError } from "../errors.ts";
+import { checkStateMode } from "../gateway/file-modes.ts";
 import { type OpenPenalties, openPenalties } from "../gateway/source-penalties.ts";
 import { createLogger, type Logger } from "../log.ts";
 import { type AdminSide, startAdminSide, type WorkerFigures } from "./admin-side.ts";
@@ -122,6 +123,7 @@ export class Supervisor {
   async #open(settings: SupervisorSettings): Promise<void> {
     const { server } = settings;
     const log = createLogger(settings.log);
+    await checkStateMode(server.state, log);
     const penalties = await openPenalties(server, log);
     const connections = new Connections<WorkerProcess>({
       unauthenticated: {
@@ -131,6 +133,7 @@ export class Supervisor {
       },
       sessionsPerUser: server.limits.maxSessionsPerUser,
       sources: penalties?.policy,
+      evicted: (address, reason) => door.noteRefusal(address, reason),
       end: ({ worker, id }, reason) => {
         if (worker) worker.send({ type: "end", id, reason });
         else this.#parts?.door.drop(id);
