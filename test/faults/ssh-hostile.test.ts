@@ -385,6 +385,20 @@ describe("after login", () => {
     client.socket.destroy();
   });
 
+  it.each(["idle", "in the middle of a key exchange"])("answers, ignores or drops every message number, %s", async (stage) => {
+    const one = async (type: number): Promise<void> => {
+      const client = await login();
+      await client.openSession();
+      if (stage !== "idle") client.rekey();
+      client.sendNow(Buffer.concat([Buffer.from([type]), Buffer.alloc(24)]));
+      client.sendNow(encodeMessage(Message.GLOBAL_REQUEST, "sync", true));
+      await Promise.race([client.closed, client.next(Message.REQUEST_FAILURE).catch(() => undefined)]);
+      client.socket.destroy();
+      await client.closed;
+    };
+    for (let first = 0; first < 256; first += 32) await Promise.all(Array.from({ length: 32 }, (_, at) => one(first + at)));
+  });
+
   it("ignores another login and survives a reset", async () => {
     const client = await login();
     client.send(encodeMessage(Message.USERAUTH_REQUEST, "alice", "ssh-connection", "none"));
