@@ -186,7 +186,9 @@ describe("a failing store", () => {
   });
 });
 
+/** Of a process and its children; what they share counts once. */
 function residentKib(pid: number): number {
-  const match = /VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${pid}/status`, "utf8"));
-  return Number(match?.[1] ?? 0);
+  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, "utf8").trim().split(" ");
+  const sizes = [String(pid), ...children].map((one) => /^Pss:\s+(\d+) kB/m.exec(readFileSync(`/proc/${one}/smaps_rollup`, "utf8"))?.[1]);
+  return sizes.reduce((sum, size) => sum + Number(size ?? 0), 0);
 }

@@ -1,4 +1,5 @@
 import { expect, it } from "vitest";
+import { readyWorkers, untilReady } from "../support/workers.ts";
 import { onEachStore, REMOTE, STORED } from "../interop/on-stores.ts";
 import { sample } from "../interop/samples.ts";
 import { SshSftpClient } from "../support/ssh-sftp-client.ts";
@@ -6,6 +7,7 @@ import { FXF } from "../support/sftp-packets.ts";
 import { sha256 } from "../support/test-store.ts";
 
 const ROUNDS = 6;
+const KILLS = 6;
 const SIZES = [70_000, 1_000_003, 9_000_000];
 
 onEachStore("kill -9 during uploads", [], {}, (at) => {
@@ -51,5 +53,47 @@ onEachStore("kill -9 during uploads", [], {}, (at) => {
       }
       await client.end();
     }
+  });
+});
+
+onEachStore("kill -9 of workers at random points", [], { serverYaml: ["workers: 2"] }, (at) => {
+  it("costs only what was under way there, and the gateway goes on", async () => {
+    const { store, gateway } = at();
+    await untilReady(gateway);
+    let isOver = false;
+    const acknowledged = new Map<string, number>();
+    const started = new Map<string, number>();
+    const lanes = SIZES.map(async (size, lane) => {
+      for (let life = 0; !isOver; life++) {
+        const client = await SshSftpClient.connect(gateway).catch(() => undefined);
+        try {
+          for (let n = 0; client && !isOver; n++) {
+            const name = `random-${lane}-${life}-${n}`;
+            started.set(name, size);
+            await client.putFile(`${REMOTE}/${name}`, sample(size));
+            acknowledged.set(name, size);
+          }
+          client?.destroy();
+        } catch (error) {
+          expect(String(error), "only a lost connection may end a lane").toMatch(/closed|connection|ECONNRESET/i);
+        }
+      }
+    });
+    for (let kill = 0; kill < KILLS; kill++) {
+      const before = acknowledged.size;
+      await expect.poll(() => acknowledged.size, { timeout: 20_000, interval: 1 + kill * 7 }).toBeGreaterThan(before + (kill % 3));
+      const victim = readyWorkers(gateway)[kill % 2];
+      process.kill(victim?.pid ?? 0, "SIGKILL");
+      await expect.poll(() => readyWorkers(gateway)[kill % 2]?.pid, { timeout: 30_000, interval: 20 }).not.toBe(victim?.pid);
+    }
+    isOver = true;
+    await Promise.all(lanes);
+    for (const [name, size] of started) {
+      const found = store.sha256(`${STORED}/${name}`);
+      const whole = sha256(sample(size));
+      if (acknowledged.has(name)) expect(found, `${name} was acknowledged`).toBe(whole);
+      else expect([undefined, whole], `${name} was not acknowledged`).toContain(found);
+    }
+    expect(acknowledged.size).toBeGreaterThan(KILLS);
   });
 });

@@ -46,6 +46,7 @@ export type LoginTarget = Pick<TestGateway, "port" | "keyFile"> & { readonly use
 /** Logs in to a gateway under test. */
 export async function connectSsh(gateway: LoginTarget): Promise<Client> {
   const client = new Client();
+  client.on("error", () => undefined); // a cut connection is what tests are about, and may be told more than once
   const ready = once(client, "ready");
   client.connect({
     host: "127.0.0.1",
@@ -55,7 +56,6 @@ export async function connectSsh(gateway: LoginTarget): Promise<Client> {
     readyTimeout: 20_000,
   });
   await ready;
-  client.on("error", () => undefined); // a cut connection is what tests are about
   return client;
 }
 
