@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { afterEach, expect, it } from "vitest";
 import { encodeMessage, Message } from "../../src/ssh/messages.ts";
 import { DEFAULT_PENALTIES, SourcePenalties } from "../../src/ssh/source-penalties.ts";
-import { startGateway, type TestGateway } from "../support/gateway.ts";
+import { type LogLine, startGateway, type TestGateway } from "../support/gateway.ts";
 import { runOk } from "../support/processes.ts";
 import { RawClient } from "../unit/ssh/raw-client.ts";
 import { type Fixture, startServer } from "../unit/ssh/server-fixture.ts";
@@ -117,11 +117,9 @@ it("keeps the penalties of the running gateway over a restart, and leaves 127.0.
   expect(await failedLogin(gateway.port, ATTACKER)).toBe(true);
   // The offence is counted when the server sees the connection's end.
   while (await failedLogin(gateway.port, ATTACKER)) await new Promise((resolve) => setImmediate(resolve));
-  expect(gateway.log.find((line) => line.msg === "address refused for its offences")).toMatchObject({
-    audit: true,
-    remoteAddress: ATTACKER,
-    reason: "auth-failed",
-  });
+  const refused = (): LogLine | undefined => gateway?.log.find((line) => line.msg === "address refused for its offences");
+  while (!refused()) await new Promise((resolve) => setTimeout(resolve, 20));
+  expect(refused()).toMatchObject({ audit: true, remoteAddress: ATTACKER, reason: "auth-failed" });
   await gateway.stop();
   await gateway.start();
   expect(await greetingFor(gateway.port, ATTACKER)).toContain("too many failed logins");
