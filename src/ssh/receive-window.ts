@@ -14,6 +14,8 @@ export const MAX_WINDOW = 16 * 1024 * 1024;
  * always finish it.
  */
 export const MIN_WINDOW = 320 * 1024;
+/** The window grows so many times in one round trip that it filled. */
+const GROWTH = 4;
 /** Least time between two measurements of the path. */
 const PROBE_INTERVAL_MS = 20;
 
@@ -97,7 +99,7 @@ export class ReceiveWindow {
     this.#probeStarted = undefined;
     this.#lastProbe = this.#now();
     const roomy = this.#budget.used + this.#target <= this.#budget.limit / 2;
-    if (this.#sinceProbe >= this.#target / 2 && roomy) this.#target = Math.min(MAX_WINDOW, this.#target * 2);
+    if (this.#sinceProbe >= this.#target / 2 && roomy) this.#target = Math.min(MAX_WINDOW, this.#target * GROWTH);
   }
 
   /** The channel is gone: gives back what is still charged. */
