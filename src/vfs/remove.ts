@@ -9,7 +9,9 @@ import { notFound, requireWritable, type Target } from "./view.ts";
 export async function removeFile(target: Target): Promise<void> {
   requireWritable(target, "remove");
   const { volume, pending } = target.view;
-  const [known, unpublished] = await Promise.all([lookupFile(target), pending.find(target.key)]);
+  // First: it waits for an upload that is just being closed in this session, which is there after that.
+  const unpublished = await pending.find(target.key);
+  const known = await lookupFile(target);
   if (known.kind === "directory") throw new FsError("is-a-directory", `${target.path}: is a directory`);
   if (target.asDirectory && (unpublished || known.kind === "file")) throw new FsError("not-a-directory", `${target.path}: not a directory`);
   const isDiscarded = unpublished !== undefined && (await pending.discard(target.key, target.path));

@@ -77,6 +77,14 @@ onEachStore("sshfs", ["sshfs", "fusermount3"], {}, (at) => {
       await vi.waitFor(() => expectStored(store, `${STORED}/m`, { b: "two" }), PATIENCE);
     });
 
+    it("renames and removes files that are open, and tells their size at once", async () => {
+      const { store } = at();
+      await mount.sh("mkdir o; exec 3>o/before; printf one >&3; mv o/before o/after; printf two >&3; exec 3>&-; test ! -e o/before");
+      await mount.sh("exec 3<>o/gone; printf data >&3; rm o/gone; test ! -e o/gone; printf more >&3; exec 3>&-");
+      await mount.sh("exec 3>o/size; head -c 100000 /dev/zero >&3; test $(stat -c %s o/size) = 100000; exec 3>&-");
+      await vi.waitFor(() => expectStored(store, `${STORED}/o`, { after: "onetwo", size: Buffer.alloc(100_000) }), PATIENCE);
+    });
+
     it("rewrites a file as editors do", async () => {
       const { store } = at();
       await mount.sh("mkdir e; printf 'first version' > e/note.txt");
