@@ -3,21 +3,18 @@
  * Everything else a client may ask for is refused. Knows no protocols and no listening sockets.
  */
 import type { Logger } from "pino";
-import type { Authenticator, AuthUser } from "../auth/authenticator.ts";
 import { WireReader } from "../auth/wire-reader.ts";
-import type { ByteBudget } from "../byte-budget.ts";
 import { ProtocolError } from "../errors.ts";
-import type { OffenceKind } from "./admission.ts";
 import { weakAlgorithms } from "./algorithms.ts";
+import type { ConnectionContext } from "./connection-context.ts";
 import { ConnectionMemory } from "./connection-memory.ts";
 import { AuditLog } from "./audit-log.ts";
 import { announceHostKeys, PROOF_REQUEST, proveHostKeys } from "./host-key-proof.ts";
-import type { HostKey } from "./host-keys.ts";
 import { DisconnectReason, encodeMessage, Message, OpenFailure } from "./messages.ts";
 import type { SessionInfo } from "./session-registry.ts";
 import { type ChannelLink, SshChannel } from "./ssh-channel.ts";
 import { INITIAL_WINDOW } from "./receive-window.ts";
-import { type SessionHandlers, SshSession } from "./ssh-session.ts";
+import { SshSession } from "./ssh-session.ts";
 import type { Negotiated } from "./ssh2-adapter.ts";
 import type { Transport, TransportEvents } from "./transport.ts";
 import { type AcceptedLogin, UserAuth } from "./user-auth.ts";
@@ -31,46 +28,6 @@ const MAX_PROOFS = 8;
 const PRESSED_SOCKET_BYTES = 128 * 1024;
 const KEEPALIVE = encodeMessage(Message.GLOBAL_REQUEST, "keepalive@openssh.com", true);
 const MAX_UNANSWERED_PROBES = 64;
-
-/** Numbers that bound one connection. */
-export interface ConnectionLimits {
-  /** Refused logins before the connection is closed. */
-  readonly authTries: number;
-  /** Session channels open at once. */
-  readonly channels: number;
-  /** Silence after which the client is asked for a sign of life. */
-  readonly keepaliveMs: number;
-  /** Unanswered ones before it is dropped. */
-  readonly keepaliveCount: number;
-  /** Time without any open channel after which a login is ended. */
-  readonly idleMs: number;
-  /** Time after which a login is ended whatever it does; absent: never. */
-  readonly lifetimeMs?: number | undefined;
-  /** Time a channel's output may wait for its client to read. */
-  readonly stallMs: number;
-}
-
-/** What a connection needs of its server. */
-export interface ConnectionContext {
-  readonly id: string;
-  readonly remoteAddress: string;
-  readonly clientIdent: string;
-  readonly authenticator: Authenticator;
-  readonly handlers: SessionHandlers;
-  readonly budget: ByteBudget;
-  readonly limits: ConnectionLimits;
-  readonly banner: string | undefined;
-  readonly hostKeys: readonly HostKey[];
-  readonly log: Logger;
-  /** Refuses a login that is otherwise good; the text goes to the client. */
-  readonly admitLogin: (user: AuthUser) => string | undefined;
-  /** False while the server drains. */
-  readonly admitsChannels: () => boolean;
-  readonly onKeys: () => void;
-  readonly onLogin: (session: SessionInfo) => void;
-  readonly onOffence: (offence: OffenceKind) => void;
-  readonly onClosed: () => void;
-}
 
 /** State of one connection. Give it to the transport as its events, then `attach` the transport. */
 export class SshConnection implements TransportEvents, ChannelLink {
