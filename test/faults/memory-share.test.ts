@@ -75,6 +75,15 @@ it("ends connections full of replies that nobody reads", async () => {
 it("goes on sending while memory is short, however fast the kernel takes it", async () => {
   const key = await start();
   fixture.budget.force(LIMIT);
+  const client = await RawClient.login(fixture.port, key);
+  for (let turn = 0; turn < 20; turn++) {
+    const { number } = await client.openSession(0xffff_ffff, 32_768, turn);
+    client.send(encodeMessage(Message.CHANNEL_REQUEST, number, "exec", true, "block 131085"));
+    let bytes = 0;
+    while (bytes < 131_085) bytes += (await client.next(Message.CHANNEL_DATA)).length - 9;
+    client.send(encodeMessage(Message.CHANNEL_CLOSE, number));
+  }
+  client.socket.destroy();
   expect(await work(key)).toBe(30_000_000);
   fixture.budget.release(LIMIT);
 });

@@ -93,7 +93,8 @@ export async function startServer(options: Partial<SshServerOptions> = {}): Prom
 
 /**
  * exec `echo`: what comes in goes out, exit 0 at EOF; `count`: prints the bytes received; `source N`: N bytes of
- * "a"; `both`: a line each to stdout and stderr, exit 7; `hold`: takes nothing and never ends. Subsystem `echo` too.
+ * "a"; `block N`: N bytes at once, exit 0 at EOF;
+ * `both`: a line each to stdout and stderr, exit 7; `hold`: takes nothing and never ends. Subsystem `echo` too.
  */
 export function testHandlers(): SessionHandlers {
   return {
@@ -107,7 +108,10 @@ export function testHandlers(): SessionHandlers {
       if (verb === "echo") echo(channel);
       else if (verb === "count") count(channel);
       else if (verb === "source") void source(channel, Number(argument));
-      else if (verb === "hold") channel.receive({ awaitsPeer: true, data: () => undefined, end: () => undefined });
+      else if (verb === "block") {
+        channel.write(Buffer.alloc(Number(argument), "a"));
+        channel.receive({ data: (chunk) => channel.consume(chunk.length), end: () => channel.exit(0) });
+      } else if (verb === "hold") channel.receive({ awaitsPeer: true, data: () => undefined, end: () => undefined });
       else if (verb === "both") {
         channel.write(Buffer.from("out\n"));
         channel.writeError(Buffer.from("err\n"));
