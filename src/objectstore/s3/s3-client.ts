@@ -129,7 +129,38 @@ function createClient(options: S3ConnectionOptions, log: StoreLog): S3Client {
     logger: quietLogger(log),
   });
   trimMiddlewares(client, transport);
+  quicken(client);
   return client;
+}
+
+type Signer = S3Client["config"]["signer"];
+
+/** Reads after which V8 has noticed that an object is inherited from. */
+const HEIR_READS = 100;
+
+/**
+ * The SDK (3.1169) copies its configuration four times a request, once of it for a new signer. The object was put together
+ * piece by piece, so that V8 keeps and copies it as a dictionary: an eighth of the CPU of a small request. An object
+ * that others inherit from it keeps in a form that is copied ten times faster; and one signer serves a region.
+ */
+function quicken(client: S3Client): void {
+  client.config.signer = remembered(client.config.signer);
+  const heir = Object.create(client.config) as S3Client["config"];
+  let reads = 0;
+  while (reads < HEIR_READS && heir.region !== undefined) reads++;
+}
+
+function remembered(signer: Signer): Signer {
+  const signers = new Map<string, ReturnType<Signer>>();
+  return (scheme) => {
+    const name = JSON.stringify([scheme?.name, scheme?.signingName, scheme?.signingRegion]);
+    const known = signers.get(name);
+    if (known) return known;
+    const made = signer(scheme);
+    signers.set(name, made);
+    made.catch(() => signers.delete(name));
+    return made;
+  };
 }
 
 /** Removes what is not needed, replaces the SDK's retries by nothing, and carries our `S3Call` through to the transport. */
