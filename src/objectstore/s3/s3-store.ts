@@ -22,6 +22,7 @@ import type {
   ObjectInfo,
   ObjectProperties,
   ObjectStore,
+  PartSource,
   PutOptions,
   PutResult,
   StoreLimits,
@@ -89,6 +90,7 @@ class S3Store implements ObjectStore {
       storage: storageFields(options),
       head: (key) => this.head(key),
       storedCrc32: (key) => this.#storedCrc32(key),
+      read: (source) => this.#readRange(source),
       special: this.#special,
       put: (key, chunks, options) => this.put(key, chunks, options),
       discard: (key) => this.delete([key]),
@@ -108,6 +110,15 @@ class S3Store implements ObjectStore {
     } catch (error) {
       if (!(error instanceof StoreError) || (error.code !== "access-denied" && error.code !== "invalid-argument")) throw error;
       return this.#explainHead(key, signal);
+    }
+  }
+
+  async *#readRange({ key, start, length, ifMatch }: PartSource): AsyncGenerator<Uint8Array> {
+    const object = await this.get(key, { range: { start, end: start + length - 1 }, ...(ifMatch !== undefined && { ifMatch }) });
+    try {
+      yield* object.body;
+    } finally {
+      object.destroy();
     }
   }
 

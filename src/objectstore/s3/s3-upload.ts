@@ -46,6 +46,9 @@ type ChecksumMode = "full-object" | "parts" | "none" | "unknown";
 /** Endpoints that refused checksums in this process's life, so that no second request is lost on asking. */
 const withoutChecksums = new Set<string>();
 
+/** Endpoints whose checksums of copied ranges were found right, or to be those of the whole source (versitygw 1.4). */
+const rangeChecksums = new Map<string, "right" | "of-source">();
+
 /** What all uploads of a store share. */
 export interface UploadContext {
   readonly requests: S3Requests;
@@ -58,6 +61,8 @@ export interface UploadContext {
   readonly head: (key: string) => Promise<ObjectInfo>;
   /** CRC-32 of a published object where the store keeps one. */
   readonly storedCrc32: (key: string) => Promise<number | undefined>;
+  /** The bytes of a range. */
+  readonly read: (source: PartSource) => AsyncIterable<Uint8Array>;
 }
 
 /** Begins an upload; `special` are further headers of the object. */
@@ -198,7 +203,24 @@ class S3Upload implements MultipartUpload {
   }
 
   async copyPart(position: PartPosition, source: PartSource, signal?: AbortSignal): Promise<StoredPart> {
-    return copyPartFrom(this.#context, this, { position, source, bucket: this.#context.bucket }, signal);
+    const { bucket, endpoint, read } = this.#context;
+    const throughHere = (): Promise<StoredPart> => this.uploadPart(position, { size: source.length, read: () => read(source) }, signal);
+    if (this.#mode !== "none" && rangeChecksums.get(endpoint) === "of-source") return throughHere();
+    const part = await copyPartFrom(this.#context, this, { position, source, bucket }, signal);
+    if (this.#mode === "none" || part.crc32 === undefined || rangeChecksums.get(endpoint) === "right") return part;
+    if (!(await this.#isOfSource(part.crc32, source))) return part;
+    // The object would be published with a wrong checksum: readers that verify it could not read it.
+    withoutChecksums.add(endpoint);
+    return throughHere();
+  }
+
+  /** True if the store took the whole source's checksum for that of a range; asked once for each endpoint. */
+  async #isOfSource(crc32: number, source: PartSource): Promise<boolean> {
+    const { endpoint, storedCrc32, head } = this.#context;
+    const whole = await orUndefined(storedCrc32(source.key), []);
+    if (typeof whole !== "number" || (whole === crc32 && (await head(source.key)).size === source.length)) return false;
+    rangeChecksums.set(endpoint, whole === crc32 ? "of-source" : "right");
+    return whole === crc32;
   }
 
   async listParts(signal?: AbortSignal): Promise<StoredPart[]> {
