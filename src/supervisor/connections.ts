@@ -8,6 +8,8 @@ import { Admission, type AdmissionLimits, type Place, type SourcePolicy } from "
 /** A connection of some worker. */
 export interface Connection<Worker> {
   readonly id: number;
+  /** Where it comes from as far as its socket says. */
+  readonly address: string;
   /** Who has it; undefined while nobody can take it. */
   worker: Worker | undefined;
   /** Login name. */
@@ -60,7 +62,7 @@ export class Connections<Worker> {
 
   /** A connection from `address`, or why it is refused. `proxied`: the true address comes later. */
   open(address: string, proxied: boolean): Connection<Worker> | string {
-    const connection: Connection<Worker> = { id: ++this.#lastId, worker: undefined, place: undefined };
+    const connection: Connection<Worker> = { id: ++this.#lastId, address, worker: undefined, place: undefined };
     const refusal = proxied ? this.#place(this.#unnamed, address, connection) : this.#admit(address, connection);
     if (refusal !== undefined) return refusal;
     this.#connections.set(connection.id, connection);

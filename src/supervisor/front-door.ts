@@ -149,7 +149,8 @@ export class FrontDoor {
 
   #hand(waiting: Waiting): void {
     const { connection, socket, address, proxied } = waiting;
-    const worker = this.#options.pool.leastBusy();
+    // A balancer's connections come from anybody.
+    const worker = this.#options.pool.choose(proxied ? undefined : address);
     if (!worker) {
       this.#waiting.push(waiting);
       return;

@@ -11,7 +11,7 @@ import { createLogger, type Logger } from "../log.ts";
 import { type AdminSide, startAdminSide, type WorkerFigures } from "./admin-side.ts";
 import { Answers } from "./answers.ts";
 import { BudgetShares } from "./budget-shares.ts";
-import { Connections } from "./connections.ts";
+import { type Connection, Connections } from "./connections.ts";
 import { FrontDoor } from "./front-door.ts";
 import type { RunningGateway, SupervisorSettings, ToSupervisor } from "./messages.ts";
 import { SharedRates } from "./shared-rates.ts";
@@ -22,7 +22,8 @@ import type { WorkerProcess } from "./worker-process.ts";
 const EVICTABLE_AFTER_MS = 3_000;
 /** After the time for transfers: a CLOSE that was received is carried through (30 s), and stores are closed. */
 const SETTLE_GRACE_MS = 40_000;
-const OTHERS_DELAY_MS = 1_000;
+/** How long the first worker waits for the others. */
+const START_TIMEOUT_MS = 5_000;
 /** How long a worker may take to say what it has counted. */
 const METRICS_TIMEOUT_MS = 2_000;
 const ARCHIVE_TIMEOUT_MS = 5_000;
@@ -58,6 +59,8 @@ export class Supervisor {
   #settle: { resolve: (settings: SupervisorSettings) => void; reject: (error: Error) => void } | undefined;
   #parts: Parts | undefined;
   #draining: Promise<void> | undefined;
+  #isServing = false;
+  #onReady: (() => void) | undefined;
 
   private constructor(options: SupervisorOptions) {
     this.#options = options;
@@ -154,12 +157,26 @@ export class Supervisor {
     });
     const parts: Parts = { log, settings, connections, door, budget, penalties, admin: undefined };
     this.#parts = parts;
+    this.#pool.log = log;
+    this.#pool.startOthers(settings.workers);
+    await this.#allReady(settings.workers);
     await door.open();
     parts.admin = await this.#openAdmin(parts);
-    this.#pool.log = log;
     for (const worker of this.#pool.ready) this.#serve(worker);
-    // The first clients are served before the other workers take time on the machine.
-    setTimeout(() => this.#pool.startOthers(settings.workers), OTHERS_DELAY_MS).unref();
+    this.#isServing = true;
+  }
+
+  /** The start is over when no worker takes time from those who are served; one that fails does not hold it up for long. */
+  async #allReady(workers: number): Promise<void> {
+    if (this.#pool.ready.length >= workers) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, START_TIMEOUT_MS);
+      this.#onReady = () => {
+        if (this.#pool.ready.length < workers) return;
+        clearTimeout(timer);
+        resolve();
+      };
+    });
   }
 
   #openAdmin({ log, settings, connections, door, penalties }: Parts): Promise<AdminSide | undefined> {
@@ -245,7 +262,7 @@ export class Supervisor {
         connections.loggedIn(message.id, message.user);
         return;
       case "closed":
-        if (connections.closed(message.id)) worker.closed();
+        this.#connectionClosed(worker, connections.closed(message.id));
         return;
       case "offence":
         penalties?.policy.offence(message.address, message.kind);
@@ -266,11 +283,16 @@ export class Supervisor {
     }
   }
 
+  #connectionClosed(worker: WorkerProcess, connection: Connection<WorkerProcess> | undefined): void {
+    if (connection) worker.closed(connection.address);
+  }
+
   #workerReady(worker: WorkerProcess, { settings, hostKeys }: Extract<ToSupervisor, { type: "ready" }>): void {
     worker.isReady = true;
     this.#hostKeys = hostKeys;
-    if (this.#parts) this.#serve(worker);
-    else this.#settle?.resolve(settings);
+    this.#settle?.resolve(settings);
+    if (this.#isServing) this.#serve(worker);
+    this.#onReady?.();
     // It has read the configuration of now; the others may have that of its predecessor's last reload.
     if (worker.slot === 0) this.#pool.broadcast({ type: "reload" }, worker);
   }

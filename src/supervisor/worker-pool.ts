@@ -72,9 +72,12 @@ export class WorkerPool {
     return this.#restarts;
   }
 
-  /** The worker with the least to do; undefined if none takes connections. */
-  leastBusy(): WorkerProcess | undefined {
+  /** The worker for a connection from `address`: where its others are, else that with the least to do; undefined if there is none. */
+  choose(address: string | undefined): WorkerProcess | undefined {
     let least: WorkerProcess | undefined;
+    for (const worker of this.ready) {
+      if (address !== undefined && worker.attracts(address)) return worker;
+    }
     for (const worker of this.ready) if (!least || worker.load < least.load) least = worker;
     return least;
   }

@@ -12,10 +12,19 @@ import type { ToSupervisor, ToWorker, WorkerStart } from "./messages.ts";
  * CPU of a big transfer. Node 20 crashes when the flag is set in a running process.
  */
 const ENGINE_FLAGS = ["--single-threaded-gc"];
-const PROGRAM = fileURLToPath(new URL(import.meta.url.endsWith(".ts") ? "../worker.ts" : "../worker.js", import.meta.url));
+/** In development the sources themselves run. */
+const IS_SOURCE = import.meta.url.endsWith(".ts");
+const PROGRAM = fileURLToPath(new URL(IS_SOURCE ? "../worker.ts" : "../worker.js", import.meta.url));
+const LOADER = IS_SOURCE ? ["--import", "tsx"] : [];
 
 /** What a fully busy event loop weighs, in fresh connections. */
 const BUSY_WEIGHT = 8;
+/**
+ * So many connections of one address stay together unless their worker is busier than this: a client with several
+ * connections then meets its own open files in one process, and its caches.
+ */
+const TOGETHER = 4;
+const TOO_BUSY = 0.8;
 /** What a connection weighs that was there at the worker's last word: most do nothing. */
 const SETTLED_WEIGHT = 1 / 16;
 /** What a socket weighs that the worker has not taken yet: it is stuck. */
@@ -38,12 +47,13 @@ export class WorkerProcess {
   #fresh = 0;
   #untaken = 0;
   #busyShare = 0;
+  readonly #addresses = new Map<string, number>();
 
   /** Starts the process. */
   constructor(start: WorkerStart, events: WorkerEvents) {
     this.slot = start.slot;
     this.#child = fork(PROGRAM, [], {
-      execArgv: [...process.execArgv, ...ENGINE_FLAGS],
+      execArgv: [...process.execArgv, ...ENGINE_FLAGS, ...LOADER],
       stdio: ["ignore", "inherit", "inherit", "ipc"],
     });
     let isGone = false;
@@ -74,6 +84,12 @@ export class WorkerProcess {
     return busy + this.#fresh + (this.#open - this.#fresh) * SETTLED_WEIGHT + this.#untaken * UNTAKEN_WEIGHT;
   }
 
+  /** True if a further connection from `address` should come to those that are here. */
+  attracts(address: string): boolean {
+    const here = this.#addresses.get(address) ?? 0;
+    return here > 0 && here < TOGETHER && this.#untaken < TOGETHER && this.#busyShare < TOO_BUSY;
+  }
+
   /** Sends a message; one that cannot be sent is lost with its process. */
   send(message: ToWorker): void {
     if (this.#child.connected) this.#child.send(message, () => undefined);
@@ -84,6 +100,7 @@ export class WorkerProcess {
     this.#open++;
     this.#fresh++;
     this.#untaken++;
+    this.#addresses.set(message.address, (this.#addresses.get(message.address) ?? 0) + 1);
     this.#child.send(message, socket, { keepOpen: false }, (error) => {
       if (error) socket.destroy();
     });
@@ -94,8 +111,11 @@ export class WorkerProcess {
     this.#untaken--;
   }
 
-  /** A connection is gone. */
-  closed(): void {
+  /** A connection that was handed over from `address` is gone. */
+  closed(address: string): void {
+    const left = (this.#addresses.get(address) ?? 1) - 1;
+    if (left === 0) this.#addresses.delete(address);
+    else this.#addresses.set(address, left);
     this.#open--;
     this.#fresh = Math.min(this.#fresh, this.#open);
   }

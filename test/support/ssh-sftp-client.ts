@@ -41,7 +41,7 @@ interface Waiting {
 }
 
 /** What a client has to know of a gateway. */
-export type LoginTarget = Pick<TestGateway, "port" | "keyFile"> & { readonly user: string };
+export type LoginTarget = Pick<TestGateway, "port" | "keyFile"> & { readonly user: string; readonly localAddress?: string };
 
 /** Logs in to a gateway under test. */
 export async function connectSsh(gateway: LoginTarget): Promise<Client> {
@@ -54,6 +54,7 @@ export async function connectSsh(gateway: LoginTarget): Promise<Client> {
     username: gateway.user,
     privateKey: readFileSync(gateway.keyFile),
     readyTimeout: 20_000,
+    ...(gateway.localAddress !== undefined && { localAddress: gateway.localAddress }),
   });
   await ready;
   return client;

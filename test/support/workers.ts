@@ -45,10 +45,11 @@ export async function connectServed(gateway: TestGateway, target: LoginTarget = 
   return { client, slot: Number(logged(gateway, "login")[before]?.worker) };
 }
 
-/** One client on each of two workers. */
+/** One client on each of two workers: clients of one address come to one. */
 export async function connectToBoth(gateway: TestGateway): Promise<[SshSftpClient, SshSftpClient]> {
   const first = await connectServed(gateway);
-  const second = await connectServed(gateway);
+  const { port, user, keyFile } = gateway;
+  const second = await connectServed(gateway, { port, user, keyFile, localAddress: "127.0.0.2" });
   expect([first.slot, second.slot].sort()).toEqual([0, 1]);
   return first.slot === 0 ? [first.client, second.client] : [second.client, first.client];
 }
