@@ -5,7 +5,7 @@
 import { ConfigStore } from "./config/config-store.ts";
 import { loadConfig } from "./config/load.ts";
 import { ConfigError } from "./errors.ts";
-import { Gateway } from "./gateway.ts";
+import type { Gateway } from "./gateway.ts";
 import { type Channel, SupervisorLink } from "./gateway/supervisor-link.ts";
 import { createLogger, type Logger } from "./log.ts";
 import type { WorkerStart } from "./supervisor/messages.ts";
@@ -36,6 +36,8 @@ async function serve({ configFile, slot, workers, firstProcess }: WorkerStart, l
   const log = createLogger((await loadConfig(configFile)).config.log).child({ worker: slot });
   await using store = await ConfigStore.open(configFile, { log });
   keepServing(log);
+  // In two steps: the module loader opens all files of a step at once, and descriptors may be few.
+  const { Gateway: ServingGateway } = await import("./gateway.ts");
   let gateway: Gateway | undefined;
   link.handle({
     reload: () => {
@@ -52,7 +54,7 @@ async function serve({ configFile, slot, workers, firstProcess }: WorkerStart, l
   await store.reload();
   const started = store.current;
   const place = { slot, workers: workers ?? workerCount(started.server), firstProcess };
-  gateway = await Gateway.start({ config: started, log, link, place });
+  gateway = await ServingGateway.start({ config: started, log, link, place });
   if (store.current !== started) gateway.reconfigure(store.current, started);
   const { server, admin, log: logging } = started;
   const hostKeys = gateway.hostKeys.map(({ publicKey }) => publicKey);
