@@ -126,7 +126,7 @@ function dropBytes(chunks: Uint8Array[], bytes: number): Uint8Array[] {
   return rest;
 }
 
-const readSlabs = new SlabPool(READ_SIZE, 16 * 1024 * 1024);
+const readSlabs = new SlabPool(READ_SIZE, 4 * 1024 * 1024);
 
 /** Up to `length` bytes from `position`; fewer only at the end of the file. */
 export function readChunk(fd: number, position: number, length: number): Promise<Uint8Array> {

@@ -14,7 +14,7 @@ const SLAB_WORTHY = 4 * 1024;
 /** A packet gets its slab once this share of it is there: parked halves must not hold much more memory than they count. */
 const SHARE = 8;
 /** Room for a WRITE of 32 KiB, which most clients send, and of the largest. */
-const SLABS = [new SlabPool(34 * 1024, 8 * 1024 * 1024), new SlabPool(MAX_PACKET_BYTES, 16 * 1024 * 1024)];
+const SLABS = [new SlabPool(34 * 1024, 4 * 1024 * 1024), new SlabPool(MAX_PACKET_BYTES, 8 * 1024 * 1024)];
 /** Kept chunks below this are put together. */
 const SMALL_CHUNK_BYTES = 8 * 1024;
 const KEPT_BYTES = 32 * 1024;

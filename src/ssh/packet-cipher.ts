@@ -14,7 +14,7 @@ const LENGTH_BYTES = 4;
 const SLAB_WORTHY = 8 * 1024;
 const SEND_SLAB_BYTES = 256 * 1024;
 
-const sendSlabs = new SlabPool(SEND_SLAB_BYTES, 8 * 1024 * 1024);
+const sendSlabs = new SlabPool(SEND_SLAB_BYTES, 4 * 1024 * 1024);
 const scratches = new SlabPool(MAX_PACKET + LENGTH_BYTES + TAG_BYTES, 64 * MAX_PACKET);
 
 /** What a receiver of payloads wants: `undefined` goes on with the next packet, `false` goes on with the next decipher, `Infinity` stops. */

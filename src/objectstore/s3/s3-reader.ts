@@ -19,7 +19,7 @@ const MAX_IDLE_MS = 30_000;
 /** How long before that the store may close it. */
 const IDLE_MARGIN_MS = 1_000;
 
-const slabs = new SlabPool(256 * 1024, 16 * 1024 * 1024);
+const slabs = new SlabPool(256 * 1024, 4 * 1024 * 1024);
 const sharedBuffer = Buffer.allocUnsafeSlow(READ_BUFFER_BYTES);
 
 /** One GET. */
