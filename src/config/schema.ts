@@ -271,7 +271,7 @@ const server = z
     workers: z
       .union([z.literal("auto"), count(1, 64)], { error: "write auto or a number of processes" })
       .default("auto")
-      .describe("Processes that serve sessions. auto: one per core, fewer where memory is small."),
+      .describe("Processes that serve sessions. auto: one per core but the last, fewer where memory is small."),
     proxyProtocol: z
       .array(network)
       .max(1000)

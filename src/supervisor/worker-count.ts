@@ -16,12 +16,18 @@ export interface MachineSize {
   readonly memoryBytes: number;
 }
 
+/**
+ * Cores that are left to the kernel, the supervisor and what else runs: on two cores one worker moved more for eight
+ * clients than two did (docs/adr/0002-processes.md).
+ */
+const SPARE_CORES = 1;
+
 /** The number of workers for `server.workers`: at least 1. */
 export function workerCount({ workers, memoryBudget }: Pick<ServerConfig, "workers" | "memoryBudget">, machine = machineSize()): number {
   if (workers !== "auto") return workers;
   const byMemory = Math.floor((machine.memoryBytes - memoryBudget) / WORKER_BYTES);
   const byBudget = Math.floor(memoryBudget / MIN_BUDGET_SHARE);
-  return Math.max(1, Math.min(machine.cores, byMemory, byBudget, MAX_WORKERS));
+  return Math.max(1, Math.min(machine.cores - SPARE_CORES, byMemory, byBudget, MAX_WORKERS));
 }
 
 /** Cores and memory that this process may use. */

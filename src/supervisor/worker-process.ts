@@ -25,6 +25,9 @@ const BUSY_WEIGHT = 8;
  */
 const TOGETHER = 4;
 const TOO_BUSY = 0.8;
+/** For so long after its last connection an address finds its worker again: what was cut there may still be settling. */
+const REMEMBERED_MS = 30_000;
+const MOST_REMEMBERED = 4096;
 /** What a connection weighs that was there at the worker's last word: most do nothing. */
 const SETTLED_WEIGHT = 1 / 16;
 /** What a socket weighs that the worker has not taken yet: it is stuck. */
@@ -48,6 +51,8 @@ export class WorkerProcess {
   #untaken = 0;
   #busyShare = 0;
   readonly #addresses = new Map<string, number>();
+  /** Addresses without a connection, and when they had their last one; the oldest first. */
+  readonly #left = new Map<string, number>();
 
   /** Starts the process. */
   constructor(start: WorkerStart, events: WorkerEvents) {
@@ -87,7 +92,8 @@ export class WorkerProcess {
   /** True if a further connection from `address` should come to those that are here. */
   attracts(address: string): boolean {
     const here = this.#addresses.get(address) ?? 0;
-    return here > 0 && here < TOGETHER && this.#untaken < TOGETHER && this.#busyShare < TOO_BUSY;
+    const isKnown = here > 0 || performance.now() - (this.#left.get(address) ?? Number.NEGATIVE_INFINITY) < REMEMBERED_MS;
+    return isKnown && here < TOGETHER && this.#untaken < TOGETHER && this.#busyShare < TOO_BUSY;
   }
 
   /** Sends a message; one that cannot be sent is lost with its process. */
@@ -114,10 +120,20 @@ export class WorkerProcess {
   /** A connection that was handed over from `address` is gone. */
   closed(address: string): void {
     const left = (this.#addresses.get(address) ?? 1) - 1;
-    if (left === 0) this.#addresses.delete(address);
+    if (left === 0) this.#leave(address);
     else this.#addresses.set(address, left);
     this.#open--;
     this.#fresh = Math.min(this.#fresh, this.#open);
+  }
+
+  #leave(address: string): void {
+    this.#addresses.delete(address);
+    this.#left.delete(address);
+    this.#left.set(address, performance.now());
+    for (const oldest of this.#left.keys()) {
+      if (this.#left.size <= MOST_REMEMBERED) break;
+      this.#left.delete(oldest);
+    }
   }
 
   /** What the worker said of its event loop. */

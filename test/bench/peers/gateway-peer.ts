@@ -1,4 +1,7 @@
-/** The gateway, started as an operator starts it: the built program and a configuration file. On S3 and on a local folder. */
+/**
+ * The gateway, started as an operator starts it: the built program and a configuration file. On S3 and on a local folder.
+ * `GATEWAY_WORKERS` sets `server.workers`.
+ */
 import { spawn } from "node:child_process";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
@@ -35,6 +38,7 @@ function gateway(ground: Ground, storage: readonly string[]): Omit<PeerParts, "n
     `  listen: ["127.0.0.1:${ground.port}"]`,
     `  hostKeys: ${join(ground.dir, "keys")}`,
     `  state: ${join(ground.dir, "state")}`,
+    ...(process.env.GATEWAY_WORKERS ? [`  workers: ${process.env.GATEWAY_WORKERS}`] : []),
     "users:",
     `  ${USER}:`,
     ...storage.map((line) => `    ${line}`),

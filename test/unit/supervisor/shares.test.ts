@@ -69,8 +69,9 @@ describe("the number of workers", () => {
   const auto = { workers: "auto", memoryBudget: 256 * MIB } as const;
   it.each([
     ["what the file says", { ...auto, workers: 3 } as const, { cores: 1, memoryBytes: GIB }, 3],
-    ["one per core", auto, { cores: 4, memoryBytes: 16 * GIB }, 4],
-    ["one on a tiny machine", auto, { cores: 2, memoryBytes: 400 * MIB }, 1],
+    ["one per core but the last", auto, { cores: 4, memoryBytes: 16 * GIB }, 3],
+    ["one on two cores", auto, { cores: 2, memoryBytes: 16 * GIB }, 1],
+    ["one on a tiny machine", auto, { cores: 4, memoryBytes: 400 * MIB }, 1],
     ["no more than memory allows", auto, { cores: 8, memoryBytes: 768 * MIB }, 5],
     ["no more than share the budget", { ...auto, memoryBudget: 64 * MIB }, { cores: 16, memoryBytes: 16 * GIB }, 2],
   ])("is %s", (_, server, machine, workers) => {
