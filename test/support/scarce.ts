@@ -3,15 +3,26 @@ import { spawnSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, readFileSync, rmdirSync, statfsSync, unlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 
-/** Something made for a test, and how to take it away. */
-export interface Scarce<T> {
-  readonly value: T;
+/** A small disk. */
+export interface SmallDisk {
+  /** Its folder. */
+  readonly value: string;
   remove(): void;
 }
 
+/** A memory limit. */
+export interface MemoryLimit {
+  /** Command that starts a program under it. */
+  readonly value: readonly string[];
+  /** Waits until the last process under it has gone. */
+  remove(): Promise<void>;
+  peakMiB(): number;
+}
+
 /** A file system of so many MiB, as a folder; undefined where this user may not mount one. */
-export function smallDisk(mebibytes: number): Scarce<string> | undefined {
+export function smallDisk(mebibytes: number): SmallDisk | undefined {
   const folder = mkdtempSync(join(tmpdir(), "small-disk-"));
   if (spawnSync("mount", ["-t", "tmpfs", "-o", `size=${mebibytes}m`, "tmpfs", folder]).status !== 0) {
     rmdirSync(folder);
@@ -43,7 +54,7 @@ export function fillDisk(folder: string): () => void {
 const CONTROLLER = "/sys/fs/cgroup/memory";
 
 /** A launcher whose process may use so many MiB, after which the kernel kills it; undefined where there is no cgroup v1 to make. */
-export function memoryLimit(mebibytes: number): (Scarce<readonly string[]> & { peakMiB(): number }) | undefined {
+export function memoryLimit(mebibytes: number): MemoryLimit | undefined {
   const group = join(CONTROLLER, `gateway-test-${process.pid}-${mebibytes}`);
   try {
     mkdirSync(group);
@@ -54,7 +65,16 @@ export function memoryLimit(mebibytes: number): (Scarce<readonly string[]> & { p
   }
   return {
     value: ["sh", "-c", `echo $$ > ${join(group, "cgroup.procs")} && exec "$@"`, "sh"],
-    remove: () => rmdirSync(group),
+    remove: () => removeGroup(group),
     peakMiB: () => Number(readFileSync(join(group, "memory.max_usage_in_bytes"), "utf8")) / 1024 / 1024,
   };
+}
+
+const PATIENCE_MS = 10_000;
+
+/** Removes a group once the last process in it has gone: workers outlive a killed supervisor for a moment. */
+async function removeGroup(group: string): Promise<void> {
+  const end = performance.now() + PATIENCE_MS;
+  while (readFileSync(join(group, "cgroup.procs"), "utf8") !== "" && performance.now() < end) await sleep(50); // the kernel tells nobody
+  rmdirSync(group);
 }
