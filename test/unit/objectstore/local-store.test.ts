@@ -241,7 +241,8 @@ describe("no way out of the folder", () => {
       }
     })();
     const seen = new Set<string>();
-    for (let round = 0; round < 300; round++) {
+    // On a busy machine the folder itself may be met late.
+    for (let round = 0; round < 300 || (!seen.has("inner!") && round < 20_000); round++) {
       const text = await store
         .get("d/secret")
         .then(collect)
