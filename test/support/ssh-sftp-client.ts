@@ -124,6 +124,11 @@ export class SshSftpClient {
     });
   }
 
+  /** The answer to a request that the test sends itself, under an id of its own. */
+  answerTo(id: number): Promise<SftpReply> {
+    return new Promise((resolve, reject) => this.#waiting.set(id, { resolve, reject }));
+  }
+
   /** As `request`, but rejects with `SftpStatusError` for a STATUS other than OK. */
   async ask(type: number, ...fields: readonly Uint8Array[]): Promise<SftpReply> {
     const reply = await this.request(type, ...fields);
