@@ -1,6 +1,6 @@
 /**
  * Fuzzes the SFTP server: `npx tsx test/fuzz/sftp-fuzz.ts [packets] [seed] [model|stored]`, over the model file system
- * or over the real one on a memory store. Packets are
+ * or over the real one on a memory store; prints how far it is every 100,000 packets. Packets are
  * built from valid ones by random edits, sessions are cut, ended or go on, replies are read or not. A finding is an
  * unexpected error in the log, a hang, a leaked handle or byte of budget, or a reply nobody asked for.
  */
@@ -68,6 +68,7 @@ const OFFSETS = [0, 1, 4, 100, 32768, 261120, 2 ** 32, 2 ** 40, 2 ** 53 - 1];
 /** READ; WRITE with CREAT, TRUNC, APPEND; READ and WRITE. */
 const COMMON_PFLAGS = [1, 1, 1, 0x1a, 0x0a, 0x0e, 0x0b, 2, 3];
 const HANG_MS = 60_000;
+const PROGRESS_PACKETS = 100_000;
 
 /** What is behind the server. */
 export type FuzzFiles = "model" | "stored";
@@ -80,8 +81,16 @@ interface Files {
   close(): Promise<string[]>;
 }
 
+/** Told after each session of packets sent so far and findings. */
+export type FuzzProgress = (packets: number, findings: readonly string[]) => void;
+
 /** Runs sessions until `packets` packets were sent. The same arguments do the same, as far as the files do. */
-export async function fuzzSftp(packets: number, seed: number, behind: FuzzFiles = "model"): Promise<FuzzResult> {
+export async function fuzzSftp(
+  packets: number,
+  seed: number,
+  behind: FuzzFiles = "model",
+  progress: FuzzProgress = () => undefined,
+): Promise<FuzzResult> {
   const findings: string[] = [];
   const replies = new Map<string, number>();
   let sent = 0;
@@ -98,6 +107,7 @@ export async function fuzzSftp(packets: number, seed: number, behind: FuzzFiles 
     if (budget.used !== 0) session.findings.push(`${budget.used} bytes of budget leaked`);
     for (const finding of session.findings) findings.push(`seed ${seed + sessions}: ${finding}`);
     sessions++;
+    progress(sent, findings);
   }
   return { packets: sent, sessions, replies, findings };
 }
@@ -334,10 +344,17 @@ async function main(): Promise<void> {
   // Timers of the files do not keep the process alive.
   const alive = setInterval(() => undefined, 1000);
   const began = performance.now();
-  const result = await fuzzSftp(Number(packets), Number(seed), behind === "stored" ? "stored" : "model");
-  const seconds = (performance.now() - began) / 1000;
-  const rss = Math.round(process.memoryUsage().rss / 1024 / 1024);
-  console.log(`${result.packets} packets in ${result.sessions} sessions from seed ${seed}, ${seconds.toFixed(1)} s, ${rss} MiB`);
+  const state = (): string => {
+    const rss = Math.round(process.memoryUsage().rss / 1024 / 1024);
+    return `from seed ${seed}, ${((performance.now() - began) / 1000).toFixed(1)} s, ${rss} MiB`;
+  };
+  let told = 0;
+  const result = await fuzzSftp(Number(packets), Number(seed), behind === "stored" ? "stored" : "model", (sent, findings) => {
+    if (sent < told + PROGRESS_PACKETS) return;
+    told = sent;
+    console.log(`${new Date().toISOString()} ${behind}: ${sent} packets ${state()}, ${findings.length} findings`);
+  });
+  console.log(`${behind}: ${result.packets} packets in ${result.sessions} sessions ${state()}`);
   for (const [reply, count] of [...result.replies].sort()) console.log(`  ${reply}: ${count}`);
   for (const finding of result.findings) console.log(`FINDING ${finding}`);
   clearInterval(alive);
