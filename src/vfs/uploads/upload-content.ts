@@ -5,20 +5,18 @@
  */
 import { FsError } from "../../errors.ts";
 import type { ObjectInfo } from "../../objectstore/objectstore.ts";
-import { toFsError } from "../store-fault.ts";
 import { AnnouncedSize } from "./announced-size.ts";
 import { chunksLength } from "./chunk-list.ts";
 import { interrupted, type Opening, openingOfWrite, openingWithoutWrite, type Resumable } from "./opening.ts";
 import { type AssembledSoFar, PartAssembler, type Remains } from "./part-assembler.ts";
 import { type ContentOptions, mirrorOf, type ReadyContent } from "./content-options.ts";
+import { keepWhole, makeSafe } from "./park-content.ts";
 import { conditionOf } from "./publish.ts";
+import { outOfReach, requirePossible, requireSmallHole } from "./refusals.ts";
 import type { CopySource } from "./sent-parts.ts";
 import { Spool } from "./spool.ts";
 import { StreamDraft } from "./stream-draft.ts";
 import { soFarOf, UploadRecord } from "./upload-record.ts";
-
-/** A write or a size that leaves a larger hole is refused: nobody uploads zeros for a customer. */
-const maxHole = 64 * 1024 * 1024;
 
 /** See the head of this file. Calls must not overlap, but for `interrupt` and the getters. */
 export class UploadContent {
@@ -93,9 +91,7 @@ export class UploadContent {
     const length = chunksLength(chunks);
     if (length === 0) return;
     const { request, volume, sources } = this.#options;
-    if (!Number.isSafeInteger(offset) || offset < 0 || offset + length > volume.store.limits.maxObjectSize) {
-      throw new FsError("invalid-argument", `${request.path}: no file can be that large`);
-    }
+    requirePossible(offset, offset + length, { maxSize: volume.store.limits.maxObjectSize, path: request.path });
     if (!this.isDecided) await this.#begin(await openingOfWrite(request, offset, sources));
     const at = request.flags.append ? Math.max(this.#end, this.#extendTo) : offset;
     this.#checkHole(at - this.#end);
@@ -127,7 +123,7 @@ export class UploadContent {
   /** Cuts the file or makes it longer with zeros; before anything was written it announces the size. */
   async setSize(size: number): Promise<void> {
     const { request, sources } = this.#options;
-    if (!Number.isSafeInteger(size) || size < 0) throw new FsError("invalid-argument", `${request.path}: no file can be that large`);
+    requirePossible(size, size, { maxSize: Number.MAX_SAFE_INTEGER, path: request.path });
     if (!this.isDecided) {
       await this.#begin(size === 0 ? { kind: "fresh", overwrites: false } : await openingWithoutWrite(request, sources));
     }
@@ -219,29 +215,10 @@ export class UploadContent {
 
   /** Everything is safe, unpublished: what is to be remembered of it. Undefined: it is not all here, and `onlyHere` was asked for. */
   async park(ready: ReadyContent, onlyHere: boolean): Promise<Remains | undefined> {
-    const { assembler, size } = ready;
-    if (!(await this.#isHeldHere(assembler))) {
-      if (onlyHere) return undefined;
-      await assembler.storeAll();
-    }
+    const { volume, request } = this.#options;
+    if (!(await makeSafe(volume, ready.assembler, onlyHere))) return undefined;
     await this.#spool?.discard();
-    const remains = await assembler.keep({ withLast: true });
-    if (remains.length !== size)
-      throw new FsError("io", `${this.#options.request.path}: the gateway could not keep the file for its rename`);
-    return remains;
-  }
-
-  /** Brings a file of which nothing has left to this node's disk, from where its rename publishes it by one request. */
-  async #isHeldHere(assembler: PartAssembler): Promise<boolean> {
-    const { limits } = this.#options.volume.store;
-    if (assembler.isBegun || assembler.length > limits.maxPutSize) return false;
-    try {
-      await assembler.sync();
-      return true;
-    } catch (error) {
-      this.#options.volume.log.warn({ err: error }, "no room to keep a file for its rename: it goes to the store in parts");
-      return false;
-    }
+    return keepWhole(ready, request.path);
   }
 
   /** Frees what is held here after publishing. */
@@ -327,7 +304,7 @@ export class UploadContent {
       await spool.discard();
       throw error;
     });
-    if (!isMoved) throw this.#outOfReach(stream);
+    if (!isMoved) throw outOfReach(stream.assembler, this.#options.request.path);
     if (this.#extendTo > spool.size) spool.setSize(this.#extendTo);
     this.#extendTo = 0;
     await this.#record?.forget();
@@ -335,13 +312,6 @@ export class UploadContent {
     this.#stream = undefined;
     this.#overwrites = false;
     this.#spool = spool;
-  }
-
-  /** What a client is told that goes back to bytes which are at the store only. */
-  #outOfReach({ assembler }: StreamDraft): FsError {
-    const { path } = this.#options.request;
-    if (assembler.mirrorFault !== undefined) return toFsError(assembler.mirrorFault, path);
-    return new FsError("unsupported", `${path}: what was sent before has left for the storage; send the file again from the start`);
   }
 
   async #setStreamSize(stream: StreamDraft, size: number): Promise<void> {
@@ -358,11 +328,7 @@ export class UploadContent {
   }
 
   #checkHole(hole: number): void {
-    if (hole <= maxHole) return;
-    throw new FsError(
-      "invalid-argument",
-      `${this.#options.request.path}: more than ${maxHole / 1024 ** 2} MiB of the file would be a hole`,
-    );
+    requireSmallHole(hole, this.#options.request.path);
   }
 
   async #finishSpool(spool: Spool): Promise<ReadyContent | undefined> {

@@ -4,10 +4,8 @@
  * there are besides is its owner's.
  */
 import { FsError, StoreError } from "../../errors.ts";
-import type { ObjectInfo, ObjectProperties, PutResult, WriteCondition } from "../../objectstore/objectstore.ts";
-import { OWNER_ID } from "../attributes.ts";
+import type { ObjectInfo, PutResult, WriteCondition } from "../../objectstore/objectstore.ts";
 import type { AttributeChange, Attributes, FileHandle } from "../file-system.ts";
-import { DEFAULT_FILE_MODE, readTimes, writeTimes } from "../object-metadata.ts";
 import type { WriteRequest } from "../pending-uploads.ts";
 import { publishedSourceOf } from "../published-source.ts";
 import { toFsError } from "../store-fault.ts";
@@ -15,14 +13,11 @@ import { Activity, atMost } from "./activity.ts";
 import { chunksLength } from "./chunk-list.ts";
 import type { ReadyContent } from "./content-options.ts";
 import type { OpeningSources } from "./opening.ts";
-import { announce, placeUnder, propertiesOf, publishUnder, sameProperties } from "./publish.ts";
+import { announce, placeUnder, publishUnder } from "./publish.ts";
 import { UploadContent } from "./upload-content.ts";
 import { UploadLife, type UploadState } from "./upload-life.ts";
-import type { TimesAndMode } from "./upload-record.ts";
+import { UploadTimes } from "./upload-times.ts";
 import type { UploadVolume } from "./upload-volume.ts";
-
-/** What a new file's mode never has, as on a server with the usual umask. */
-const umask = 0o022;
 
 /** Bytes copied at a time when the store cannot do it. */
 const copyStep = 1024 * 1024;
@@ -54,10 +49,7 @@ export class WriteHandle implements FileHandle {
   readonly #options: WriteHandleOptions;
   readonly #content: UploadContent;
   readonly #life = new UploadLife("open");
-  /** Asked for when it was opened: for a new file only. */
-  readonly #initial: TimesAndMode;
-  #times: TimesAndMode = {};
-  #given: ObjectProperties | undefined;
+  readonly #times: UploadTimes;
   #queue: Promise<unknown> = Promise.resolve();
   #ending: Promise<void> | undefined;
   #isAborted = false;
@@ -71,13 +63,11 @@ export class WriteHandle implements FileHandle {
   readonly #activity: Activity;
 
   constructor(options: WriteHandleOptions) {
-    const { request, volume } = options;
-    const { mtime, mode: asked } = request.attributes;
-    const mode = request.oldMode ?? (asked === undefined ? undefined : asked & 0o7777 & ~umask);
+    const { request, volume, key } = options;
     this.#options = options;
-    this.#initial = { ...(mtime !== undefined && { mtime }), ...(mode !== undefined && { mode }) };
+    this.#times = new UploadTimes(volume, key, request);
     this.#activity = new Activity(volume.clock);
-    this.#content = new UploadContent({ ...options, properties: (base) => this.#tell(base) });
+    this.#content = new UploadContent({ ...options, properties: (base) => this.#times.tell(base, this.#content.record?.row) });
   }
 
   /** The key it is open under, as the client names it. */
@@ -182,9 +172,9 @@ export class WriteHandle implements FileHandle {
 
   setstat(change: AttributeChange): Promise<void> {
     return this.#run(async () => {
-      const { size, mtime, mode } = change;
+      const { size } = change;
       if (size !== undefined) await this.#guard(() => this.#content.setSize(size));
-      this.#times = { ...this.#times, ...(mtime !== undefined && { mtime }), ...(mode !== undefined && { mode: mode & 0o7777 }) };
+      this.#times.set(change);
     });
   }
 
@@ -319,13 +309,14 @@ export class WriteHandle implements FileHandle {
       this.#life.become("discarded");
       return this.#content.discard();
     }
-    const wanted = this.#properties(ready.base);
-    const created = this.#content.record?.row.created;
+    const row = this.#content.record?.row;
+    const wanted = this.#times.properties(ready.base, row);
+    const given = this.#times.told ?? row?.created ?? wanted;
     this.#life.become("published");
     await this.#content
       .release()
       .catch((error: unknown) => volume.log.warn({ err: error }, "files of a published upload could not be removed"));
-    await announce(volume, { key, path, ...placed, given: this.#given ?? created ?? wanted, wanted });
+    await announce(volume, { key, path, ...placed, given, wanted });
   }
 
   async #park(ready: ReadyContent): Promise<boolean> {
@@ -333,7 +324,7 @@ export class WriteHandle implements FileHandle {
     if (parks === "never" || this.#moved) return false;
     const remains = await this.#content.park(ready, parks === "if-small");
     if (!remains) return false;
-    await this.#content.record?.rest("parked", remains, { ...this.#initial, ...this.#times });
+    await this.#content.record?.rest("parked", remains, this.#times.wanted);
     this.#life.become("parked");
     return true;
   }
@@ -345,10 +336,8 @@ export class WriteHandle implements FileHandle {
     await this.#content.release();
     this.#life.become("discarded");
     if (published === "absent") return;
-    const given = { ...(published.contentType !== undefined && { contentType: published.contentType }), metadata: published.metadata };
-    const wanted = { ...given, metadata: writeTimes(published.metadata, { mtime: this.#times.mtime, mode: this.#times.mode }) };
-    if (!sameProperties(given, wanted))
-      await announce(volume, { key, path: request.path, result: published, replaced: false, given, wanted });
+    const change = this.#times.changeOf(published);
+    if (change) await announce(volume, { key, path: request.path, result: published, replaced: false, ...change });
   }
 
   #end(cause: Error): Promise<void> {
@@ -381,7 +370,7 @@ export class WriteHandle implements FileHandle {
       const remains = isOver ? await this.#content.discard() : await this.#content.keep();
       this.#kept = remains?.length ?? 0;
       if (remains) {
-        await this.#content.record?.rest("dropped", remains, { ...this.#initial, ...this.#times });
+        await this.#content.record?.rest("dropped", remains, this.#times.wanted);
         log.info({ path: this.#path, bytes: remains.length, cause: cause.message }, "upload kept for resume");
       }
       this.#life.become(remains ? "dropped" : "discarded");
@@ -396,27 +385,7 @@ export class WriteHandle implements FileHandle {
     await this.#options.onEnd(this, this.#life.state);
   }
 
-  #properties(base: ObjectInfo | undefined): ObjectProperties {
-    const row = this.#content.record?.row;
-    const before: TimesAndMode = {
-      ...(row?.mtime !== undefined && { mtime: row.mtime }),
-      ...(row?.mode !== undefined && { mode: row.mode }),
-    };
-    const times = base ? this.#times : { ...before, ...this.#initial, ...this.#times };
-    return propertiesOf(this.#options.volume, { key: this.#options.key, times, base });
-  }
-
-  /** What the store is told now, remembered to see later whether it still holds. */
-  #tell(base: ObjectInfo | undefined): ObjectProperties {
-    this.#given = this.#properties(base);
-    return this.#given;
-  }
-
   #attributes(size: number): Attributes {
-    const base = this.#content.base;
-    const stored = base ? readTimes(base.metadata) : { mtime: undefined, mode: undefined };
-    const mtime = this.#times.mtime ?? this.#initial.mtime ?? Math.floor(this.#options.volume.clock.now() / 1000);
-    const mode = this.#times.mode ?? stored.mode ?? this.#initial.mode ?? DEFAULT_FILE_MODE;
-    return { type: "file", size, mode, uid: OWNER_ID, gid: OWNER_ID, mtime, atime: mtime };
+    return this.#times.attributes(size, this.#content.base);
   }
 }
