@@ -185,6 +185,11 @@ export class SshChannel implements ByteChannel {
     if (this.#state === "open") this.#sendClose(reason);
   }
 
+  /** CHANNEL_REQUEST: the first one follows our confirmation of the channel by a round trip, as it has to name its number. */
+  requestReceived(): void {
+    this.#window.firstUsed();
+  }
+
   /** CHANNEL_DATA; the bytes are lent for the call. Throws `ProtocolError` for more than the window allows or data after EOF. */
   dataReceived(bytes: Uint8Array): void {
     if (this.#state === "closed" || bytes.length === 0) return;

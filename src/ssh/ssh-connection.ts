@@ -337,6 +337,7 @@ export class SshConnection implements TransportEvents, ChannelLink {
     const type = reader.text();
     const wantReply = reader.boolean();
     if (session.channel.closed.aborted) return;
+    session.channel.requestReceived();
     const { success, start } = session.request(type, reader);
     if (wantReply && !session.channel.closed.aborted) {
       this.sendMessage(encodeMessage(success ? Message.CHANNEL_SUCCESS : Message.CHANNEL_FAILURE, session.channel.peerId));

@@ -80,6 +80,45 @@ describe("growth", () => {
     expect(path.window.target).toBe(MAX_WINDOW);
   });
 
+  it("stops where the client pays for it when only the client's own queue is long", () => {
+    const path = setUp();
+    const turn = (ms: number): void => {
+      path.clock.ms += 30;
+      for (let piece = 0; piece < 8; piece++) {
+        path.window.received(path.window.target / 8);
+        path.window.consumed(path.window.target / 8);
+      }
+      const probing = path.window.wantsProbe();
+      path.window.received(path.window.target / 2);
+      path.window.consumed(path.window.target / 2);
+      path.clock.ms += ms;
+      if (probing) path.window.probed();
+    };
+    turn(2);
+    for (let round = 0; round < 20; round++) turn(path.window.target / MIB);
+    expect(path.window.target).toBe(4 * MIB);
+  });
+
+  it("is at once for a client far away that fills its first window, and for no other", () => {
+    for (const [ms, grown] of [
+      [100, 8 * MIB],
+      [5, INITIAL_WINDOW],
+    ] as const) {
+      const { window, clock } = setUp();
+      clock.ms += ms;
+      window.firstUsed();
+      window.received(30);
+      window.wantsProbe();
+      expect(window.target).toBe(INITIAL_WINDOW);
+      window.received(INITIAL_WINDOW / 4);
+      expect(window.wantsProbe()).toBe(true);
+      expect(window.target).toBe(INITIAL_WINDOW);
+      window.received(INITIAL_WINDOW / 2);
+      expect(window.wantsProbe()).toBe(false);
+      expect(window.target).toBe(grown);
+    }
+  });
+
   it("does not happen on a short path", () => {
     const path = setUp();
     for (let turn = 0; turn < 20; turn++) roundTrip(path, INITIAL_WINDOW / 4);
