@@ -1,14 +1,14 @@
 /** OpenSSH's sshd with internal-sftp: on a local folder (what the transport can do), and on a bucket mounted by s3fs. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdirSync, statSync, writeFileSync } from "node:fs";
+import { mkdirSync, writeFileSync } from "node:fs";
 import { userInfo } from "node:os";
 import { join } from "node:path";
-import { setTimeout as sleep } from "node:timers/promises";
 import { run } from "../../support/processes.ts";
 import type { S3Backend } from "../s3-backend.ts";
-import { type BucketPlace, FolderStorage } from "../storage.ts";
+import { FolderStorage } from "../storage.ts";
 import { type Ground, makeBucket, makeGround, untilAccepting } from "./ground.ts";
 import { Peer } from "./peer.ts";
+import { isMounted, mountS3fs } from "./s3fs-mount.ts";
 
 /** sshd on a local folder. */
 export async function sshdOnDisk(dir: string, program: string): Promise<Peer> {
@@ -44,7 +44,7 @@ export async function sshdOnS3fs(dir: string, backend: S3Backend, sshd: string, 
     storage,
     proxy,
     hasRsync: true,
-    launch: async () => [await mount(s3fs, ground, place, home), await startSshd(sshd, ground)],
+    launch: async () => [await mountS3fs(s3fs, ground.dir, place, home), await startSshd(sshd, ground)],
     cleanUp: async () => {
       if (isMounted(home)) await run("fusermount", ["-u", home]);
     },
@@ -75,30 +75,4 @@ async function startSshd(program: string, ground: Ground): Promise<ChildProcess>
   const child = spawn(program, ["-D", "-f", config], { stdio: "ignore" });
   await untilAccepting(ground.port, "sshd");
   return child;
-}
-
-async function mount(program: string, ground: Ground, place: BucketPlace, home: string): Promise<ChildProcess> {
-  const { accessKeyId, secretAccessKey } = place.credentials;
-  const secret = join(ground.dir, "s3fs.passwd");
-  writeFileSync(secret, `${accessKeyId}:${secretAccessKey}`, { mode: 0o600 });
-  mkdirSync(join(ground.dir, "tmp"), { recursive: true });
-  const options = [
-    `url=${place.endpoint}`,
-    "use_path_request_style",
-    `endpoint=${place.region}`,
-    `passwd_file=${secret}`,
-    `tmpdir=${join(ground.dir, "tmp")}`,
-  ];
-  const source = `${place.bucket}:/${place.prefix.replace(/\/$/, "")}`;
-  const child = spawn(program, [source, home, "-f", ...options.flatMap((option) => ["-o", option])], { stdio: "ignore" });
-  for (let tries = 0; tries < 400; tries++) {
-    if (isMounted(home)) return child;
-    if (child.exitCode !== null) break;
-    await sleep(50); // another program gives no event to wait for
-  }
-  throw new Error("s3fs did not mount");
-}
-
-function isMounted(folder: string): boolean {
-  return statSync(folder).dev !== statSync(join(folder, "..")).dev;
 }

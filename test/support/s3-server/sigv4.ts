@@ -78,7 +78,7 @@ function canonicalRequest(request: SignedRequest, signed: readonly string[]): st
   const query = request.rawQuery
     .split("&")
     .filter((pair) => pair !== "")
-    .map((pair) => (pair.includes("=") ? pair : `${pair}=`))
+    .map(canonicalPair)
     .sort()
     .join("&");
   const lines = signed.map((name) => {
@@ -87,6 +87,17 @@ function canonicalRequest(request: SignedRequest, signed: readonly string[]): st
     return `${name}:${text.trim().replace(/ +/g, " ")}`;
   });
   return [request.method, request.rawPath, query, ...lines, "", signed.join(";"), headers["x-amz-content-sha256"] ?? ""].join("\n");
+}
+
+/** As S3 does, whatever the client left unencoded on the wire: s3fs sends `delimiter=/` and signs `delimiter=%2F`. */
+function canonicalPair(pair: string): string {
+  const [name = "", ...value] = pair.split("=");
+  return `${encodeStrictly(name)}=${encodeStrictly(value.join("="))}`;
+}
+
+function encodeStrictly(text: string): string {
+  const encoded = encodeURIComponent(decodeURIComponent(text));
+  return encoded.replace(/[!'()*]/g, (char) => `%${char.charCodeAt(0).toString(16).toUpperCase()}`);
 }
 
 function checkSignedHeaders(headers: IncomingHttpHeaders, signed: readonly string[]): void {
