@@ -27,7 +27,7 @@ async function open(server: ForeignS3, options: Partial<S3StoreOptions> = {}): P
 describe.skipIf(!requireTool(...RGW_TOOLS))("Ceph RGW", () => {
   describeObjectStore("s3 on Ceph RGW", async () => open(await startRgw()), {
     // Of Ceph 16.2 in Debian 12; newer ones keep more.
-    lacks: new Set(["put if-match", "conditional completion", "copy conditions", "invalid part lists"]),
+    lacks: new Set(["invalid part lists"]),
   });
 });
 

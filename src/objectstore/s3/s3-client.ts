@@ -32,6 +32,8 @@ const NEEDLESS_MIDDLEWARES = [
 export interface S3Connection {
   readonly options: S3ConnectionOptions;
   readonly client: S3Client;
+  /** Whether Ceph RGW has answered there. */
+  readonly isCeph: boolean;
   /** Fetches credentials again, past every cache. Rejects as the provider does. */
   refreshCredentials(): Promise<void>;
   release(): void;
@@ -53,6 +55,9 @@ export function acquireConnection(options: S3ConnectionOptions, log: StoreLog): 
   return {
     options,
     client,
+    get isCeph() {
+      return transports.get(transportKey(options))?.value.isCeph ?? false;
+    },
     refreshCredentials: async () => {
       await client.config.credentials({ forceRefresh: true });
     },

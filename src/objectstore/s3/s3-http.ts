@@ -9,6 +9,7 @@ import { Agent as HttpAgent, request as httpRequest } from "node:http";
 import type { ClientRequest, IncomingMessage, OutgoingHttpHeaders } from "node:http";
 import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
 import { Readable } from "node:stream";
+import { isCephRequestId } from "./condition-check.ts";
 import { S3Reader } from "./s3-reader.ts";
 import { TransportTimeout } from "./transport-timeout.ts";
 
@@ -103,10 +104,16 @@ export class S3Transport {
   readonly #options: TransportOptions;
   readonly #pools = new Map<string, Pools>();
   readonly #reader: S3Reader;
+  #isCeph: boolean | undefined;
 
   constructor(options: TransportOptions) {
     this.#options = options;
     this.#reader = new S3Reader({ connectMs: options.connectMs, maxConnections: MAX_READ_SOCKETS });
+  }
+
+  /** Whether Ceph RGW has answered; false until the first answer. */
+  get isCeph(): boolean {
+    return this.#isCeph ?? false;
   }
 
   /** Sends one request and resolves with the head of the answer. Rejects with the network's error or a `TransportTimeout`. */
@@ -131,6 +138,7 @@ export class S3Transport {
       this.#limitConnecting(wire);
       wire.once("response", (answer) => {
         response = answer;
+        this.#isCeph ??= isCephRequestId(String(answer.headers["x-amz-request-id"]));
         answer.on("error", ignore);
         answer.once("end", () => {
           if (!wire.writableFinished) wire.destroy();

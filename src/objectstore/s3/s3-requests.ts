@@ -71,6 +71,11 @@ export class S3Requests {
     this.#log = options.log ?? SILENT_LOG;
   }
 
+  /** Whether Ceph RGW has answered from there. */
+  get isCeph(): boolean {
+    return this.#connected().isCeph;
+  }
+
   /** Sends the request until it succeeds or cannot. Rejects with a `StoreError`. */
   async run<T>(plan: RequestPlan<T>): Promise<T> {
     const progress: Progress = { startedMs: performance.now(), attempts: 0, ambiguous: false, refreshed: false, moved: false };

@@ -29,6 +29,7 @@ import type {
   UnfinishedUpload,
 } from "../objectstore.ts";
 import { checkKey, checkProperties, checkPutSize, checkRange, totalLength } from "../request-checks.ts";
+import { checkIgnoredCondition } from "./condition-check.ts";
 import { crc32Of, decodeCrc32, encodeCrc32 } from "./crc32.ts";
 import { S3Body } from "./s3-body.ts";
 import { withCall } from "./s3-client.ts";
@@ -82,8 +83,12 @@ class S3Store implements ObjectStore {
     this.#requests = new S3Requests(options);
     this.#bucket = { Bucket: bucket, ...(expectedBucketOwner === undefined ? {} : { ExpectedBucketOwner: expectedBucketOwner }) };
     this.#verifyReads = options.verifyReads ?? endpoint?.startsWith("http:") === true;
+    const requests = this.#requests;
     this.#context = {
-      requests: this.#requests,
+      requests,
+      get ignoresConditions() {
+        return requests.isCeph;
+      },
       bucket: this.#bucket,
       limits: this.limits,
       endpoint: endpoint ?? awsRegion ?? DEFAULT_REGION,
@@ -149,6 +154,7 @@ class S3Store implements ObjectStore {
     const size = totalLength(chunks);
     checkPutSize(size, this.limits);
     const crc32 = crc32Of(chunks);
+    await checkIgnoredCondition(this.#context, key, options, true);
     const fields = {
       ...this.#bucket,
       Key: key,
@@ -156,7 +162,7 @@ class S3Store implements ObjectStore {
       ChecksumCRC32: encodeCrc32(crc32),
       ...propertyFields(options),
       ...(options.tags === undefined ? {} : { Tagging: options.tags }),
-      ...conditionFields(options),
+      ...conditionFields(this.#context.ignoresConditions && options.ifMatch !== undefined ? {} : options),
       ...storageFields(this.#options),
     };
     const conditional = options.ifMatch !== undefined || options.ifNoneMatch !== undefined;
@@ -197,6 +203,7 @@ class S3Store implements ObjectStore {
     checkKey(from);
     checkKey(to);
     checkProperties(options.replaceProperties);
+    await checkIgnoredCondition(this.#context, to, options, false);
     return copyObject(this.#context, from, to, options);
   }
 

@@ -27,6 +27,7 @@ import type {
   WriteCondition,
 } from "../objectstore.ts";
 import { checkPart, checkPartList, checkPartSource, partLength } from "../request-checks.ts";
+import { checkIgnoredCondition } from "./condition-check.ts";
 import { combineCrc32, crc32Of, decodeCrc32, encodeCrc32 } from "./crc32.ts";
 import { withCall } from "./s3-client.ts";
 import { classifyFault, MalformedAnswer } from "./s3-errors.ts";
@@ -59,6 +60,8 @@ export interface UploadContext {
   /** Fields of the store's configuration for new objects. */
   readonly storage: SpecialHeaders;
   readonly head: (key: string) => Promise<ObjectInfo>;
+  /** See `checkIgnoredCondition`. */
+  readonly ignoresConditions: boolean;
   /** CRC-32 of a published object where the store keeps one. */
   readonly storedCrc32: (key: string) => Promise<number | undefined>;
   /** The bytes of a range. */
@@ -207,6 +210,7 @@ class S3Upload implements MultipartUpload {
     const throughHere = (): Promise<StoredPart> => this.uploadPart(position, { size: source.length, read: () => read(source) }, signal);
     if (this.#mode !== "none" && rangeChecksums.get(endpoint) === "of-source") return throughHere();
     const part = await copyPartFrom(this.#context, this, { position, source, bucket }, signal);
+    await checkIgnoredCondition(this.#context, source.key, { ifMatch: source.ifMatch }, false);
     if (this.#mode === "none" || part.crc32 === undefined || rangeChecksums.get(endpoint) === "right") return part;
     if (!(await this.#isOfSource(part.crc32, source))) return part;
     // The object would be published with a wrong checksum: readers that verify it could not read it.
@@ -240,6 +244,7 @@ class S3Upload implements MultipartUpload {
     if (size > this.#context.limits.maxObjectSize)
       throw new StoreError("too-large", `an object of ${size} bytes is over the store's limit`);
     const crc32 = combinedCrc32(parts);
+    await checkIgnoredCondition(this.#context, this.key, condition, false);
     const etag = await this.#context.requests.run({
       operation: "CompleteMultipartUpload",
       key: this.key,
