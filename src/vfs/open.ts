@@ -5,11 +5,12 @@
  */
 import { FsError } from "../errors.ts";
 import type { AttributeChange, FileHandle, OpenFlags } from "./file-system.ts";
+import type { FetchedFile } from "./files-ahead.ts";
 import { isDirectory, lookupFile, lookupForCreation, requireParent } from "./lookup.ts";
 import type { WriteRequest } from "./pending-uploads.ts";
 import { ReadHandle } from "./read-handle.ts";
 import { setAttributes } from "./setstat.ts";
-import { isWhole, type Known, OPEN_TRUST_MS, STAT_TRUST_MS } from "./tree-cache.ts";
+import { isWhole, type Known, OPEN_TRUST_MS, type SeenObject, STAT_TRUST_MS } from "./tree-cache.ts";
 import { notFound, requireWritable, type Target } from "./view.ts";
 
 /** Opens `target` as `FileSystem.open` says. */
@@ -28,20 +29,18 @@ export async function openFile(target: Target, flags: OpenFlags, attributes: Att
   }
   if (known.kind === "absent") {
     if (!(await pending.find(target.key))) throw notFound(target);
-    const handle = await pending.read(target.key, target.path);
+    const handle = await pending.read(target.key, target.path, (version) => readVersion(target, { kind: "object", ...version }, true));
     if (handle) return handle;
     throw new FsError("unavailable", `${target.path}: the upload of this file is not finished; it cannot be read yet`);
   }
   if (target.asDirectory) throw new FsError("not-a-directory", `${target.path}: not a directory`);
   const isVerified = seen?.kind !== "file";
   const ahead = isVerified ? undefined : volume.ahead.open(known.object);
-  return new ReadHandle({
-    target,
-    object: known.object,
-    isVerified,
-    ...(ahead ? { ahead } : {}),
-    setstat: (change) => setAttributes(target, change),
-  });
+  return readVersion(target, known.object, isVerified, ahead);
+}
+
+function readVersion(target: Target, object: SeenObject, isVerified: boolean, ahead?: Promise<FetchedFile | undefined>): FileHandle {
+  return new ReadHandle({ target, object, isVerified, ...(ahead && { ahead }), setstat: (change) => setAttributes(target, change) });
 }
 
 /** What `O_RDONLY | O_CREAT` does where nothing is. */

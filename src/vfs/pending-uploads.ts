@@ -13,6 +13,7 @@
  */
 import type { AttributeChange, Attributes, FileHandle, InterruptedUpload, OpenFlags } from "./file-system.ts";
 import type { ObjectInfo } from "../objectstore/objectstore.ts";
+import type { PublishedVersion } from "./uploads/live-reader.ts";
 
 /** How far an upload has come, as its owner's session sees it. */
 export type PendingState = "live-here" | "live-elsewhere" | "dropped" | "parked";
@@ -73,8 +74,12 @@ export interface PendingUploads {
   list(prefix: string): Promise<PendingEntry[]>;
   /** Opens `key` for writing: new, replacing, appending, resuming or editing in place, as flags and first write ask. */
   open(request: WriteRequest): Promise<FileHandle>;
-  /** Opens an upload for reading that waits for its rename, whole, on this node's disk; undefined: it cannot be read. */
-  read(key: string, path: string): Promise<FileHandle | undefined>;
+  /**
+   * Opens an upload for reading: one that waits for its rename, whole, on this node's disk; one that this very session is
+   * writing; what another session of the owner is writing as far as its `sync` made it safe. Once the latter two are
+   * published the handle goes on with what `openVersion` opens. Undefined: it cannot be read.
+   */
+  read(key: string, path: string, openVersion: (version: PublishedVersion) => FileHandle): Promise<FileHandle | undefined>;
   /** The owner's upload of `key` that `OpenFlags.resume` can go on with. Waits for one that is just being dropped. No request. */
   interrupted(key: string): Promise<InterruptedUpload | undefined>;
   /** Applies times and mode to an unpublished upload. False if there is none under `key`. */

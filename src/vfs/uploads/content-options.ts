@@ -3,8 +3,9 @@ import type { ObjectInfo, ObjectProperties, WriteCondition } from "../../objects
 import type { OpenFlags } from "../file-system.ts";
 import type { WriteRequest } from "../pending-uploads.ts";
 import type { OpeningSources } from "./opening.ts";
-import type { PartAssembler } from "./part-assembler.ts";
+import type { AssemblerOptions, PartAssembler } from "./part-assembler.ts";
 import type { MirrorScope } from "./part-mirror.ts";
+import type { UploadRecord } from "./upload-record.ts";
 import type { UploadVolume } from "./upload-volume.ts";
 
 /** What the content of a file needs to know of it. */
@@ -30,7 +31,28 @@ export interface ReadyContent {
   readonly onlyIfAbsent: boolean;
 }
 
+/** What the assembler of an upload needs to know; `announced`: the size that the client announced, 0 if none. */
+export function assemblerOptions(
+  { volume, request, properties }: ContentOptions,
+  record: UploadRecord,
+  base: ObjectInfo | undefined,
+  announced: number,
+): AssemblerOptions {
+  return {
+    store: volume.store,
+    // A resumed upload that was renamed while it rested is known to the store under its old key.
+    key: record.row.key,
+    keeper: volume,
+    announced,
+    mirror: mirrorOf(request.flags),
+    base,
+    properties: () => properties(base),
+    created: record.created.bind(record),
+    stored: record.stored.bind(record),
+  };
+}
+
 /** Only of clients that are known to write in order nobody expects more than a header at the beginning. */
-export function mirrorOf(flags: OpenFlags): MirrorScope {
+function mirrorOf(flags: OpenFlags): MirrorScope {
   return flags.sequential === true ? "head" : "all";
 }

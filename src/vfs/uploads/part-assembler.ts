@@ -9,6 +9,7 @@ import type { TailFile } from "../../state/tail-store.ts";
 import type { UploadTailRow } from "../../state/upload-table.ts";
 import { chunksLength, sliceChunks } from "./chunk-list.ts";
 import { PartContent } from "./part-content.ts";
+import type { Piece } from "./peek.ts";
 import type { MirrorScope } from "./part-mirror.ts";
 import { PartQueue, type QueueOptions } from "./part-queue.ts";
 import { type CopySource, type SealedPart, SentParts } from "./sent-parts.ts";
@@ -191,6 +192,24 @@ export class PartAssembler {
       at += piece.length;
     }
     return true;
+  }
+
+  /** The bytes from `start` to `end`, all within `length`: see peek.ts. Undefined: some are at the store only. */
+  async peek(start: number, end: number): Promise<Piece[] | undefined> {
+    const upload = await this.#queue.existing();
+    const pieces: Piece[] = [];
+    for (const part of this.#sent.within(start, end)) {
+      const from = Math.max(start, part.offset);
+      const to = Math.min(end, part.offset + part.size);
+      const waiting = this.#unsent.get(part.partNumber);
+      const sent = waiting ? undefined : this.#sent.peek(part, from, to, upload);
+      if (waiting) pieces.push(...waiting.peek(from - part.offset, to - part.offset));
+      else if (sent) pieces.push(sent);
+      else return undefined;
+    }
+    const from = Math.max(start, this.#sent.length);
+    if (from < end) pieces.push(...this.#current.peek(from - this.#sent.length, end - this.#sent.length));
+    return pieces;
   }
 
   /** Everything that the parts sent so far do not hold is in a file and on the disk; how far that and they reach. */

@@ -8,6 +8,7 @@ import { releaseSlab } from "../../slab-pool.ts";
 import type { TailFile, TailStore } from "../../state/tail-store.ts";
 import { ChunkList, slabLength, sliceChunks } from "./chunk-list.ts";
 import type { Clock } from "./clock.ts";
+import type { Piece } from "./peek.ts";
 import type { UploadMemory } from "./upload-memory.ts";
 
 const KIB = 1024;
@@ -126,6 +127,17 @@ export class PartContent {
       if (this.#file) yield await this.#file.read(at, Math.min(plentifulStep, this.#fileLength - at));
     }
     yield* this.#list.chunks;
+  }
+
+  /** The bytes from `start` to `end`, as they are now: see peek.ts. */
+  peek(start: number, end: number): Piece[] {
+    const file = this.#file;
+    const inFile = Math.min(end, this.#fileLength);
+    const pieces: Piece[] = file && start < inFile ? [() => file.read(start, inFile - start)] : [];
+    const from = Math.max(start, this.#fileLength);
+    // Slabs are used again while a reply is under way.
+    const inMemory = from < end ? sliceChunks(this.#list.chunks, from - this.#fileLength, end - from) : [];
+    return [...pieces, ...inMemory.map((chunk) => Uint8Array.from(chunk))];
   }
 
   /** Cuts the part to its first `length` bytes. */

@@ -98,6 +98,11 @@ export class PartMirror {
     return this.#pieces(length === 0 ? 0 : this.#positionOf(part), length);
   }
 
+  /** The bytes of a part that is here from `start` to `end`, which count from its beginning. */
+  async read(part: MirroredPart, start: number, end: number): Promise<Uint8Array> {
+    return (await this.#open()).read(this.#positionOf(part) + start, end - start);
+  }
+
   /** Lets `use` have a part that is here: as chunks, counted while it runs, or streaming if it is too large for that. */
   async load<Result>(part: MirroredPart, use: (body: PartBody) => Promise<Result>, stop: AbortSignal): Promise<Result> {
     if (part.size > this.#keeper.memory.largestPart) return use({ size: part.size, read: () => this.pieces(part) });

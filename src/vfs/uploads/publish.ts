@@ -5,6 +5,7 @@
 import { StoreError } from "../../errors.ts";
 import type { ObjectInfo, ObjectProperties, ObjectStore, PutResult, WriteCondition } from "../../objectstore/objectstore.ts";
 import { readTimes, writeTimes } from "../object-metadata.ts";
+import type { PublishedVersion } from "./live-reader.ts";
 import type { TimesAndMode } from "./upload-record.ts";
 import type { UploadVolume } from "./upload-volume.ts";
 
@@ -97,8 +98,11 @@ export interface Publication {
   readonly wanted: ObjectProperties;
 }
 
-/** Corrects times and mode if need be, and tells the tree. Never rejects: the bytes are safe already. */
-export async function announce(volume: UploadVolume, publication: Publication): Promise<void> {
+/**
+ * Corrects times and mode if need be, and tells the tree. Returns the version that came of it. Never rejects: the bytes
+ * are safe already.
+ */
+export async function announce(volume: UploadVolume, publication: Publication): Promise<PublishedVersion> {
   const { key, given, wanted } = publication;
   let { result } = publication;
   let said = given;
@@ -110,15 +114,15 @@ export async function announce(volume: UploadVolume, publication: Publication): 
       volume.log.warn({ err: error, path: publication.path }, "times of a published file could not be stored");
     }
   }
+  const { etag, lastModifiedMs = volume.clock.now() } = result;
+  const version = { key, size: publication.result.size, etag, lastModifiedMs };
   await volume.onPublished({
-    key,
-    size: publication.result.size,
-    etag: result.etag,
-    lastModifiedMs: result.lastModifiedMs ?? volume.clock.now(),
+    ...version,
     replaced: publication.replaced,
     ...readTimes(said.metadata ?? {}),
     ...(said.contentType !== undefined && { contentType: said.contentType, metadata: said.metadata ?? {} }),
   });
+  return version;
 }
 
 async function copyOntoItself(volume: UploadVolume, key: string, made: PutResult, wanted: ObjectProperties): Promise<PutResult> {

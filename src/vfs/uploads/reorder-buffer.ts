@@ -37,6 +37,11 @@ export class ReorderBuffer {
     return this.#waiting[0];
   }
 
+  /** All writes that wait, by offset; they stay. */
+  get waiting(): readonly EarlyWrite[] {
+    return this.#waiting;
+  }
+
   /** Offset behind the last waiting byte; 0 if nothing waits. */
   get end(): number {
     const last = this.#waiting.at(-1);

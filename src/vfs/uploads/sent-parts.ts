@@ -7,6 +7,7 @@ import { StoreError } from "../../errors.ts";
 import type { MultipartUpload, ObjectInfo, ObjectStore } from "../../objectstore/objectstore.ts";
 import { chunksLength, sliceChunks } from "./chunk-list.ts";
 import type { ContentKeeper } from "./part-content.ts";
+import type { Piece } from "./peek.ts";
 import { type MirroredPart, type MirrorScope, PartMirror } from "./part-mirror.ts";
 
 /** A published version to copy from. */
@@ -101,6 +102,15 @@ export class SentParts {
       if (!(await this.mirror.recall(part, read))) return false;
     }
     return true;
+  }
+
+  /** The bytes of the object from `start` to `end`, all within `part`: see peek.ts. Undefined: they are at the store only. */
+  peek(part: SealedPart, start: number, end: number, upload: MultipartUpload | undefined): Piece | undefined {
+    const { origin, offset } = part;
+    if (this.mirror.has(part.partNumber)) return () => this.mirror.read(part, start - offset, end - offset);
+    if (origin) return () => this.#download(origin.source, origin.start + start - offset, end - start);
+    const readBack = upload?.readBack?.bind(upload);
+    return readBack && (() => readBack(start, end - start));
   }
 
   /** Writes over bytes of parts that were recalled. */

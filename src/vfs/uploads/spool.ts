@@ -75,7 +75,8 @@ export class Spool {
   async read(offset: number, length: number): Promise<Uint8Array[]> {
     const chunks: Uint8Array[] = [];
     const end = Math.min(this.#size, offset + length);
-    for (const extent of this.#written.within(offset, end)) {
+    // Writes may come in between when somebody else reads the file.
+    for (const extent of [...this.#written.within(offset, end)]) {
       if (extent.written) chunks.push(await this.#readFile(extent.start, extent.end));
       else chunks.push(...(await this.#readUnwritten(extent.start, extent.end)));
     }

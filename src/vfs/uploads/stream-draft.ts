@@ -64,11 +64,10 @@ export class StreamDraft {
     }
   }
 
-  /** Moves everything to a spool; false if some bytes are at the store already and cannot be had back. */
-  async moveTo(spool: Spool): Promise<boolean> {
+  /** Copies everything to a spool; false if some bytes are at the store already and cannot be had back. */
+  async copyTo(spool: Spool): Promise<boolean> {
     if (!(await this.assembler.retrieve((offset, chunks) => spool.write(offset, chunks)))) return false;
-    for (let write = this.#early.takeFirst(); write; write = this.#early.takeFirst()) await spool.write(write.offset, write.chunks);
-    await this.assembler.discard();
+    for (const { offset, chunks } of this.#early.waiting) await spool.write(offset, chunks);
     return true;
   }
 

@@ -7,16 +7,18 @@ import { FsError } from "../../errors.ts";
 import type { ObjectInfo } from "../../objectstore/objectstore.ts";
 import { AnnouncedSize } from "./announced-size.ts";
 import { chunksLength } from "./chunk-list.ts";
-import { interrupted, type Opening, openingOfWrite, openingWithoutWrite, type Resumable } from "./opening.ts";
+import { type Opening, openingOfWrite, openingWithoutWrite, type Resumable } from "./opening.ts";
 import { type AssembledSoFar, PartAssembler, type Remains } from "./part-assembler.ts";
-import { type ContentOptions, mirrorOf, type ReadyContent } from "./content-options.ts";
+import { assemblerOptions, type ContentOptions, type ReadyContent } from "./content-options.ts";
 import { keepWhole, makeSafe } from "./park-content.ts";
+import { type Piece, Reshaping } from "./peek.ts";
 import { conditionOf } from "./publish.ts";
 import { outOfReach, requirePossible, requireSmallHole } from "./refusals.ts";
 import type { CopySource } from "./sent-parts.ts";
 import { Spool } from "./spool.ts";
 import { StreamDraft } from "./stream-draft.ts";
-import { soFarOf, UploadRecord } from "./upload-record.ts";
+import { takeUp } from "./take-up.ts";
+import { UploadRecord } from "./upload-record.ts";
 
 /** See the head of this file. Calls must not overlap, but for `interrupt` and the getters. */
 export class UploadContent {
@@ -37,6 +39,7 @@ export class UploadContent {
   #extendTo = 0;
   /** True once bytes were added that the client did not send. */
   #padded = false;
+  readonly #reshaping = new Reshaping();
 
   constructor(options: ContentOptions) {
     this.#options = options;
@@ -100,7 +103,7 @@ export class UploadContent {
       const leaves = request.flags.read === true && at + length > volume.store.limits.minPartSize;
       if (!(leaves && this.#stream.isMovable) && (await this.#stream.write(at, chunks, length))) return;
       if (!this.#stream.isMovable && (await this.#stream.jump(at, chunks, length))) return;
-      await this.#toSpool();
+      await this.#reshaping.run(() => this.#toSpool());
     }
     await this.#spool?.write(at, chunks);
   }
@@ -132,7 +135,8 @@ export class UploadContent {
       this.#announced.set(size, false);
       this.#spool.setSize(size);
     } else if (this.#stream) {
-      await this.#setStreamSize(this.#stream, size);
+      const stream = this.#stream;
+      await this.#reshaping.run(() => this.#setStreamSize(stream, size));
     }
   }
 
@@ -140,8 +144,20 @@ export class UploadContent {
   async read(offset: number, length: number): Promise<Uint8Array[]> {
     const { request, sources } = this.#options;
     if (!this.isDecided) await this.#begin(await openingWithoutWrite(request, sources));
-    if (this.#stream) await this.#toSpool();
+    if (this.#stream) await this.#reshaping.run(() => this.#toSpool());
     return (await this.#spool?.read(offset, length)) ?? [];
+  }
+
+  /**
+   * The bytes from `start` to `end`, all within `received`, for somebody else than the writer: see peek.ts. May be called
+   * while other calls run. Rejects `unavailable` if some are at the store only.
+   */
+  async peek(start: number, end: number): Promise<Piece[]> {
+    await this.#reshaping.over();
+    const spool = this.#spool;
+    const pieces = spool ? [...(await spool.read(start, end - start))] : await this.#stream?.assembler.peek(start, end);
+    if (pieces) return pieces;
+    throw new FsError("unavailable", `${this.#options.request.path}: the upload of this file is not finished; it cannot be read yet`);
   }
 
   /** Everything received so far survives the end of the process. */
@@ -248,14 +264,7 @@ export class UploadContent {
 
   async #resume(pending: Resumable, offset: number | undefined): Promise<void> {
     const { volume, request } = this.#options;
-    const row = await pending.take();
-    const at = offset ?? row?.length ?? 0;
-    // Only what no part holds yet can be cut off.
-    if (!row || at > row.length || (at < row.length && at < (row.tail?.start ?? row.length))) {
-      throw interrupted(request.path, row?.length ?? 0);
-    }
-    const soFar = await soFarOf(volume, row);
-    if (!soFar) throw new FsError("stale", `${request.path}: the received part of this upload is lost; send the file again from the start`);
+    const { row, at, soFar } = await takeUp(volume, pending, offset, request.path);
     this.#record = await UploadRecord.resume(volume, row);
     this.#resumedBase = row.base?.etag;
     const assembler = this.#assemble(soFar);
@@ -271,24 +280,12 @@ export class UploadContent {
     const { volume, key, user, request, newId } = this.#options;
     const base = this.#base;
     this.#record ??= UploadRecord.begin(volume, { id: newId(), user, name: request.key, key, base });
-    const record = this.#record;
-    // A resumed upload that was renamed while it rested is known to the store under its old key.
-    const options = {
-      store: volume.store,
-      key: record.row.key,
-      keeper: volume,
-      announced: this.#announced.inOpen,
-      mirror: mirrorOf(request.flags),
-      base,
-      properties: () => this.#options.properties(base),
-      created: record.created.bind(record),
-      stored: record.stored.bind(record),
-    };
-    const assembler = new PartAssembler(options, soFar);
+    const assembler = new PartAssembler(assemblerOptions(this.#options, this.#record, base, this.#announced.inOpen), soFar);
     if (this.#interruption) assembler.interrupt(this.#interruption);
     return assembler;
   }
 
+  /** What is there becomes a spool. Rejects, and nothing has changed, if that cannot be done. */
   async #toSpool(): Promise<void> {
     const { volume, sources } = this.#options;
     const stream = this.#stream;
@@ -300,18 +297,24 @@ export class UploadContent {
     this.#checkHole(this.#extendTo - Math.max(this.#base?.size ?? 0, stream.end));
     const spool = new Spool(volume.store, volume, this.#base);
     if (this.#oldEnd < spool.size) spool.setSize(this.#oldEnd);
-    const isMoved = await stream.moveTo(spool).catch(async (error: unknown) => {
+    const isCopied = await stream.copyTo(spool).catch(async (error: unknown) => {
       await spool.discard();
       throw error;
     });
-    if (!isMoved) throw outOfReach(stream.assembler, this.#options.request.path);
+    if (!isCopied) throw outOfReach(stream.assembler, this.#options.request.path);
     if (this.#extendTo > spool.size) spool.setSize(this.#extendTo);
+    const record = this.#record;
     this.#extendTo = 0;
-    await this.#record?.forget();
     this.#record = undefined;
     this.#stream = undefined;
     this.#overwrites = false;
     this.#spool = spool;
+    stream.forgetEarly();
+    // The spool has everything: what the store cannot be told now is left to the next sweep.
+    await stream.assembler.discard().then(
+      () => record?.forget(),
+      () => record?.abandon(),
+    );
   }
 
   async #setStreamSize(stream: StreamDraft, size: number): Promise<void> {

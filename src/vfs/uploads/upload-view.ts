@@ -7,6 +7,7 @@ import { DEFAULT_FILE_MODE } from "../object-metadata.ts";
 import type { PendingEntry, PendingState, PendingUploads, WriteRequest } from "../pending-uploads.ts";
 import { toFsError } from "../store-fault.ts";
 import type { ForeignUpload } from "./foreign-uploads.ts";
+import { LiveReader, type PublishedVersion } from "./live-reader.ts";
 import { openParked } from "./parked-reader.ts";
 import { publishParked } from "./parked.ts";
 import { UploadRecord } from "./upload-record.ts";
@@ -68,8 +69,16 @@ export class UploadView implements PendingUploads {
     return this.#registry.open(this.#owner, request);
   }
 
-  async read(key: string, path: string): Promise<FileHandle | undefined> {
+  async read(key: string, path: string, openVersion: (version: PublishedVersion) => FileHandle): Promise<FileHandle | undefined> {
     const row = await this.#registry.resting.find(this.#owner.user, key);
+    const here = this.#here(key)?.handle;
+    const synced = this.#registry.live(this.#owner.user, key).findLast(({ handle }) => handle.isLive && handle.synced !== undefined);
+    const writer = here ?? synced?.handle;
+    // Until its first call a writer may turn out to go on with what rests.
+    if (writer && (writer.hidesPublished || !row)) {
+      const setstat = async (change: AttributeChange): Promise<void> => void (await this.setAttributes(key, change, path));
+      return new LiveReader({ writer, syncedOnly: here === undefined, path, setstat, openVersion });
+    }
     return row && openParked(this.#registry.volume, row, path, rowEntry(row).attributes);
   }
 

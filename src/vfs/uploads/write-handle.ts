@@ -7,10 +7,11 @@ import { FsError, StoreError } from "../../errors.ts";
 import type { ObjectInfo, PutResult, WriteCondition } from "../../objectstore/objectstore.ts";
 import type { AttributeChange, Attributes, FileHandle } from "../file-system.ts";
 import type { WriteRequest } from "../pending-uploads.ts";
-import { publishedSourceOf } from "../published-source.ts";
 import { toFsError } from "../store-fault.ts";
+import type { LiveWriter, PublishedVersion } from "./live-reader.ts";
+import type { Piece } from "./peek.ts";
 import { Activity, atMost } from "./activity.ts";
-import { chunksLength } from "./chunk-list.ts";
+import { type CopyTarget, copyRange } from "./copy-range.ts";
 import type { ReadyContent } from "./content-options.ts";
 import type { OpeningSources } from "./opening.ts";
 import { announce, placeUnder, publishUnder } from "./publish.ts";
@@ -18,9 +19,6 @@ import { UploadContent } from "./upload-content.ts";
 import { UploadLife, type UploadState } from "./upload-life.ts";
 import { UploadTimes } from "./upload-times.ts";
 import type { UploadVolume } from "./upload-volume.ts";
-
-/** Bytes copied at a time when the store cannot do it. */
-const copyStep = 1024 * 1024;
 
 /** Where a file goes that was renamed while it is open. */
 export interface NewName {
@@ -45,7 +43,7 @@ export interface WriteHandleOptions {
 }
 
 /** See the head of this file. */
-export class WriteHandle implements FileHandle {
+export class WriteHandle implements FileHandle, LiveWriter {
   readonly #options: WriteHandleOptions;
   readonly #content: UploadContent;
   readonly #life = new UploadLife("open");
@@ -60,6 +58,8 @@ export class WriteHandle implements FileHandle {
   #isCounted = false;
   #fault: FsError | undefined;
   #moved: NewName | undefined;
+  #published: PublishedVersion | undefined;
+  #synced: number | undefined;
   readonly #activity: Activity;
 
   constructor(options: WriteHandleOptions) {
@@ -106,6 +106,21 @@ export class WriteHandle implements FileHandle {
     return this.#isUnlinked;
   }
 
+  /** What its CLOSE published, if it did. */
+  get published(): PublishedVersion | undefined {
+    return this.#published;
+  }
+
+  /** Bytes that the last `sync` made safe; undefined: there was none. */
+  get synced(): number | undefined {
+    return this.#synced;
+  }
+
+  /** See `UploadContent.peek`: for others than the writer; does not wait for the writer's calls. */
+  peek(start: number, end: number): Promise<Piece[]> {
+    return this.#content.peek(start, end);
+  }
+
   /** True until it is closed, aborted or taken over. */
   get isLive(): boolean {
     return this.#ending === undefined;
@@ -148,22 +163,12 @@ export class WriteHandle implements FileHandle {
   }
 
   copyFrom(source: FileHandle, sourceOffset: number, length: number, offset: number): Promise<number> {
-    return this.#run(async () => {
-      const origin = publishedSourceOf(source);
-      const published = origin?.store === this.#options.volume.store ? origin : undefined;
-      const available = origin ? origin.size - sourceOffset : Number.POSITIVE_INFINITY;
-      const wanted = Math.max(0, length === 0 ? available : Math.min(length, available));
-      if (published && wanted > 0 && (await this.#guard(() => this.#content.copy(published, sourceOffset, wanted, offset)))) return wanted;
-      let done = 0;
-      while (done < wanted) {
-        const chunks = await source.read(sourceOffset + done, Math.min(copyStep, wanted - done));
-        const bytes = chunksLength(chunks);
-        if (bytes === 0) break;
-        await this.#write(offset + done, chunks);
-        done += bytes;
-      }
-      return done;
-    });
+    const target: CopyTarget = {
+      store: this.#options.volume.store,
+      copy: (...stretch) => this.#guard(() => this.#content.copy(...stretch)),
+      write: (at, chunks) => this.#write(at, chunks),
+    };
+    return this.#run(() => copyRange({ source, sourceOffset, length, offset }, target));
   }
 
   stat(): Promise<Attributes> {
@@ -179,7 +184,10 @@ export class WriteHandle implements FileHandle {
   }
 
   sync(): Promise<void> {
-    return this.#run(() => this.#guard(() => this.#content.sync()));
+    return this.#run(async () => {
+      await this.#guard(() => this.#content.sync());
+      this.#synced = this.#content.received;
+    });
   }
 
   /** See `FileHandle.close`. Also carried through when the client has gone after asking for it. */
@@ -316,7 +324,7 @@ export class WriteHandle implements FileHandle {
     await this.#content
       .release()
       .catch((error: unknown) => volume.log.warn({ err: error }, "files of a published upload could not be removed"));
-    await announce(volume, { key, path, ...placed, given, wanted });
+    this.#published = await announce(volume, { key, path, ...placed, given, wanted });
   }
 
   async #park(ready: ReadyContent): Promise<boolean> {

@@ -150,6 +150,9 @@ class Scene {
         this.#handles.delete(name);
         await handle.close();
         return undefined;
+      case "sync":
+        await handle.sync();
+        return undefined;
       case "drop":
         this.#handles.delete(name);
         await handle.abort(new Error("connection lost"));

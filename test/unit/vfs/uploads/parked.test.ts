@@ -96,6 +96,10 @@ for (const size of [0, 100 * KIB, 300 * KIB]) {
   });
 }
 
+const unexpected = (): never => {
+  throw new Error("nothing was published");
+};
+
 describe("an interrupted upload under a temporary name", () => {
   async function resume(at: number, bytes: Uint8Array): Promise<FileHandle> {
     const handle = await fixture.open({ key: temporary, flags: { write: true } }, fixture.view("two"));
@@ -157,13 +161,13 @@ describe("an upload under a name of rclone's", () => {
     await writeAll(handle, bytes);
     await handle.close();
     expect(await fixture.read(partial)).toBeUndefined();
-    const reader = await fixture.view("two").read(partial, `/${partial}`);
+    const reader = await fixture.view("two").read(partial, `/${partial}`, unexpected);
     expect(reader?.knownSize).toBe(bytes.length);
     expect(same(Buffer.concat([...((await reader?.read(1_000, 1_000_000)) ?? [])]), bytes.subarray(1_000))).toBe(true);
     expect(await reader?.read(bytes.length, 10)).toEqual([]);
     await expect(reader?.write(0, [Buffer.from("x")])).rejects.toMatchObject({ code: "permission-denied" });
     await reader?.close();
-    expect(await fixture.view("two", "bob").read(partial, "/p")).toBeUndefined();
+    expect(await fixture.view("two", "bob").read(partial, "/p", unexpected)).toBeUndefined();
     expect(await fixture.view("two").rename(partial, final, { replace: false, path: `/${final}` })).toBe(true);
     expect(same(await fixture.read(final), bytes)).toBe(true);
   });

@@ -1,5 +1,5 @@
 import fc from "fast-check";
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { FsError } from "../../../../src/errors.ts";
 import type { FileHandle, OpenFlags } from "../../../../src/vfs/file-system.ts";
 import { Fixture, hastyClock, KIB, MIB, pattern, same } from "./upload-fixture.ts";
@@ -131,4 +131,20 @@ describe("random calls on one handle", () => {
     expect(await fixture.unfinished()).toEqual([]);
     expect(fixture.budget.used).toBe(0);
   });
+});
+
+it("keeps writes that wait for those before them when a read finds no room on the disk", async () => {
+  const fixture = await Fixture.create();
+  try {
+    const handle = await fixture.open({ flags: { write: true, create: true, truncate: true, read: true } });
+    await handle.write(10, [Buffer.from("second ten")]);
+    const create = vi.spyOn(fixture.registry.volume.tails, "create").mockRejectedValueOnce(new Error("no room"));
+    await expect(handle.read(0, 10)).rejects.toMatchObject({ code: "io" });
+    expect(create).toHaveBeenCalled();
+    await handle.write(0, [Buffer.from("first ten ")]);
+    await handle.close();
+    expect((await fixture.read())?.toString()).toBe("first ten second ten");
+  } finally {
+    await fixture.close();
+  }
 });
