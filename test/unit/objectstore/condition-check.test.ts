@@ -9,7 +9,7 @@ describe("a store that ignores conditions", () => {
     head: async (key: string) => {
       asked.push(key);
       if (etag === undefined) throw new StoreError("not-found", "nothing there");
-      return { key, size: 1, etag, lastModifiedMs: 0 };
+      return { key, size: 1, etag, lastModifiedMs: 0, metadata: {} };
     },
   });
 
