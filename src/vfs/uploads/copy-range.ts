@@ -3,6 +3,7 @@ import type { ObjectStore } from "../../objectstore/objectstore.ts";
 import type { FileHandle } from "../file-system.ts";
 import { publishedSourceOf } from "../published-source.ts";
 import { chunksLength } from "./chunk-list.ts";
+import { LiveReader } from "./live-reader.ts";
 import type { CopySource } from "./sent-parts.ts";
 
 /** Bytes copied at a time when the store cannot do it. */
@@ -32,9 +33,11 @@ export async function copyRange({ source, sourceOffset, length, offset }: CopyRa
   const available = origin ? origin.size - sourceOffset : Number.POSITIVE_INFINITY;
   const wanted = Math.max(0, length === 0 ? available : Math.min(length, available));
   if (published && wanted > 0 && (await target.copy(published, sourceOffset, wanted, offset))) return wanted;
+  // What is copied within one file must not wait for the copy.
+  const read: FileHandle["read"] = (...range) => (source instanceof LiveReader ? source.readNow(...range) : source.read(...range));
   let done = 0;
   while (done < wanted) {
-    const chunks = await source.read(sourceOffset + done, Math.min(step, wanted - done));
+    const chunks = await read(sourceOffset + done, Math.min(step, wanted - done));
     const bytes = chunksLength(chunks);
     if (bytes === 0) break;
     await target.write(offset + done, chunks);

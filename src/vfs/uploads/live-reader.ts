@@ -1,7 +1,6 @@
 /**
  * Reading of a file that somebody is still writing: the same session reads all that was received without a gap, another
- * session of the owner what the writer has made safe (`sync`). Reads never wait for the writer's calls and change nothing
- * for it. Once the file is published the handle goes on with exactly that version. Knows the writer; no names, no store.
+ * session of the owner what the writer has made safe (`sync`). Reads change nothing for the writer. Once the file is published the handle goes on with exactly that version. Knows the writer; no names, no store.
  */
 import { FsError } from "../../errors.ts";
 import type { ObjectInfo } from "../../objectstore/objectstore.ts";
@@ -26,6 +25,8 @@ export interface LiveWriter {
   readonly snapshot: Attributes;
   /** What its CLOSE published, if it did. */
   readonly published: PublishedVersion | undefined;
+  /** Resolves once the writer's calls so far have taken effect. */
+  caughtUp(): Promise<void>;
   /** See `UploadContent.peek`. */
   peek(start: number, end: number): Promise<Piece[]>;
   ended(): Promise<void>;
@@ -54,6 +55,12 @@ export class LiveReader implements FileHandle {
   }
 
   async read(offset: number, length: number): Promise<readonly Uint8Array[]> {
+    await this.#catchUp();
+    return this.readNow(offset, length);
+  }
+
+  /** As `read`, but waits for none of the writer's calls: for one of them. */
+  async readNow(offset: number, length: number): Promise<readonly Uint8Array[]> {
     const { writer, path } = this.#options;
     for (let attempt = 1; ; attempt += 1) {
       if (!writer.isLive) return (await this.#published()).read(offset, length);
@@ -80,6 +87,7 @@ export class LiveReader implements FileHandle {
 
   async stat(): Promise<Attributes> {
     const { writer } = this.#options;
+    await this.#catchUp();
     if (!writer.isLive) return (await this.#published()).stat();
     this.#requireOpen();
     return { ...writer.snapshot, size: this.#readable };
@@ -101,6 +109,12 @@ export class LiveReader implements FileHandle {
 
   abort(): Promise<void> {
     return this.close();
+  }
+
+  /** A session's requests take effect in the order it made them: what it wrote before it reads is there. */
+  async #catchUp(): Promise<void> {
+    const { writer, syncedOnly } = this.#options;
+    if (!syncedOnly && writer.isLive) await writer.caughtUp();
   }
 
   get #readable(): number {

@@ -32,7 +32,11 @@ export class UploadView implements PendingUploads {
     // Some clients do not wait for the answer to CLOSE: what they ask next must see what it brings.
     await this.#registry.settleOwn(this.#owner, key);
     const here = this.#here(key);
-    if (here?.handle.hidesPublished) return this.#liveEntry(here);
+    if (here?.handle.hidesPublished) {
+      // Writes that were sent before are not always answered when somebody asks how long the file is.
+      await here.handle.caughtUp();
+      return this.#liveEntry(here);
+    }
     // A session that has just ended is waited for until it is clear how much came, which takes no request.
     for (const { handle } of this.#registry.live(user, key)) await handle.quiet();
     const live = this.#registry.live(user, key).findLast(({ handle }) => handle.received > 0);

@@ -121,6 +121,11 @@ export class WriteHandle implements FileHandle, LiveWriter {
     return this.#content.peek(start, end);
   }
 
+  /** Resolves once the calls made so far have taken effect, or failed. */
+  async caughtUp(): Promise<void> {
+    await this.#queue;
+  }
+
   /** True until it is closed, aborted or taken over. */
   get isLive(): boolean {
     return this.#ending === undefined;
@@ -150,7 +155,7 @@ export class WriteHandle implements FileHandle, LiveWriter {
 
   /** Attributes without waiting for calls under way, for a listing. */
   get snapshot(): Attributes {
-    return this.#attributes(this.#kept ?? this.#content.shownSize);
+    return this.#times.attributes(this.#kept ?? this.#content.shownSize, this.base);
   }
 
   async read(offset: number, length: number): Promise<readonly Uint8Array[]> {
@@ -172,7 +177,7 @@ export class WriteHandle implements FileHandle, LiveWriter {
   }
 
   stat(): Promise<Attributes> {
-    return this.#run(async () => this.#attributes(await this.#content.size()));
+    return this.#run(async () => this.#times.attributes(await this.#content.size(), this.base));
   }
 
   setstat(change: AttributeChange): Promise<void> {
@@ -391,9 +396,5 @@ export class WriteHandle implements FileHandle, LiveWriter {
   async #ended(): Promise<void> {
     if (this.#isCounted) this.#options.volume.memory.leave();
     await this.#options.onEnd(this, this.#life.state);
-  }
-
-  #attributes(size: number): Attributes {
-    return this.#times.attributes(size, this.#content.base);
   }
 }

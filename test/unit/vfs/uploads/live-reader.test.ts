@@ -56,6 +56,23 @@ describe.each(["memory", "local"] satisfies StoreKind[])("reading a file that is
     expect(same(await readAll(reader), Buffer.concat([pattern(300 * KIB), pattern(10 * KIB, 2)]))).toBe(true);
   });
 
+  it("shows what was written before it was asked, answered or not", async () => {
+    const writer = await fixture.vfs.open(file, newFile);
+    const reader = await fixture.vfs.open(file, { read: true });
+    for (let round = 1; round <= 20; round += 1) {
+      const written = writer.write((round - 1) * 40 * KIB, [pattern(40 * KIB, round)]);
+      const [{ size }, { size: open }, got] = await Promise.all([
+        fixture.vfs.stat(file),
+        reader.stat(),
+        reader.read((round - 1) * 40 * KIB, 50 * KIB),
+      ]);
+      expect({ size, open }).toEqual({ size: round * 40 * KIB, open: round * 40 * KIB });
+      expect(same(Buffer.concat(got), pattern(40 * KIB, round))).toBe(true);
+      await written;
+    }
+    await writer.close();
+  });
+
   it("goes on with the version that came of it and never with another one", async () => {
     const writer = await fixture.vfs.open(file, newFile);
     await writer.write(0, [Buffer.from("first")]);
