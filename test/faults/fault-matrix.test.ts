@@ -1,6 +1,6 @@
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import { BUCKET, startGateway, type TestGateway } from "../support/gateway.ts";
-import { type S3Server, startS3Server } from "../support/s3-server/s3-server.ts";
+import { describe, expect, it } from "vitest";
+import { BUCKET } from "../support/gateway.ts";
+import { gatewayOnS3 } from "../support/gateway-on-s3.ts";
 import { ACTS, failingsOf, type Outcome, runCell } from "./fault-matrix.ts";
 
 /** A client, and whoever looks at its screen, gives up after about this long. */
@@ -11,20 +11,11 @@ describe("every store call, failing in every way", () => {
     // A DeleteObjects does not say in its address which customer's cell it belongs to: one cell after the other, on its own server.
     const oneByOne = act.operation === "DeleteObjects";
     describe(`${act.operation}`, { concurrent: !oneByOne }, () => {
-      let s3: S3Server;
-      let gateway: TestGateway;
-      beforeAll(async () => {
-        s3 = await startS3Server({ buckets: [BUCKET] });
-        gateway = await startGateway({ s3 });
-      });
-      afterAll(async () => {
-        await gateway.dispose();
-        await s3.close();
-      });
+      const at = gatewayOnS3();
 
       failingsOf(act).forEach((failing, index) => {
         it(`${failing.what}: true success or clear error, nothing lost, service back`, { timeout: 3 * PATIENCE_MS }, async () => {
-          const outcome = await runCell(s3, gateway, act, failing, `cell-${index}`);
+          const outcome = await runCell(at().s3, at().gateway, act, failing, `cell-${index}`);
           report(outcome);
           expect(outcome.hits).toBeGreaterThan(0);
           expect(outcome.broken).toBeUndefined();
@@ -33,7 +24,7 @@ describe("every store call, failing in every way", () => {
       });
 
       it.sequential("leaves no unfinished upload behind but those whose name it never heard: the sweep's", () => {
-        const left = s3.contents.uploads(BUCKET);
+        const left = at().s3.contents.uploads(BUCKET);
         expect(left.filter(({ parts }) => parts.size > 0).map(({ key }) => key)).toEqual([]);
         if (act.operation !== "CreateMultipartUpload") expect(left).toEqual([]);
       });

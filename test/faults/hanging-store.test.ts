@@ -1,10 +1,10 @@
-import { afterAll, beforeAll, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import { REMOTE, STORED } from "../interop/on-stores.ts";
 import { sample } from "../interop/samples.ts";
-import { BUCKET, PREFIX, startGateway, type TestGateway } from "../support/gateway.ts";
+import { BUCKET, PREFIX } from "../support/gateway.ts";
+import { gatewayOnS3 } from "../support/gateway-on-s3.ts";
 import type { FaultAction } from "../support/s3-server/faults.ts";
 import type { Operation, S3Request } from "../support/s3-server/s3-request.ts";
-import { type S3Server, startS3Server } from "../support/s3-server/s3-server.ts";
 import { SftpStatusError, SshSftpClient } from "../support/ssh-sftp-client.ts";
 import { sha256 } from "../support/test-store.ts";
 
@@ -51,16 +51,7 @@ const cases: readonly Case[] = [
 ];
 
 describe("a store that hangs", () => {
-  let s3: S3Server;
-  let gateway: TestGateway;
-  beforeAll(async () => {
-    s3 = await startS3Server({ buckets: [BUCKET] });
-    gateway = await startGateway({ s3 });
-  });
-  afterAll(async () => {
-    await gateway.dispose();
-    await s3.close();
-  });
+  const at = gatewayOnS3();
 
   const concerns = (request: S3Request, name: string) => request.key.includes(name) || (request.query.get("prefix") ?? "").includes(name);
 
@@ -68,6 +59,7 @@ describe("a store that hangs", () => {
   cases.forEach(({ operation, action, once, act }, index) => {
     const what = `${operation} ${action.kind}s ${once ? "once: it works" : "for ever: the client is told"}`;
     it.concurrent(`${what} within ${PATIENCE_MS / 1000} s`, { timeout: PATIENCE_MS + 30_000 }, async () => {
+      const { gateway, s3 } = at();
       const name = `hang-${index}`;
       s3.contents.put(BUCKET, `${PREFIX}${STORED}/${name}/seed`, large);
       const times = once ? 1 : Number.POSITIVE_INFINITY;

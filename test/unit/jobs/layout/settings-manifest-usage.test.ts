@@ -1,11 +1,11 @@
 import { createHash } from "node:crypto";
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { mkdirSync, readFileSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import fc from "fast-check";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { beforeEach, describe, expect, it } from "vitest";
 import { addSettings, readSettings, settingsLine } from "../../../../src/jobs/layout/asset-settings.ts";
-import { type S3Server, startS3Server } from "../../../support/s3-server/s3-server.ts";
+import type { S3Server } from "../../../support/s3-server/s3-server.ts";
+import { configuredBucket } from "../configured-bucket.ts";
 import { runCommand } from "../sync/sync-fixture.ts";
 
 /** The asset server's own expression (manage_collection_dirs.py), as Python's re.match applies it. */
@@ -15,16 +15,10 @@ let server: S3Server;
 let folder: string;
 let config: string;
 
-beforeAll(async () => {
-  server = await startS3Server({ buckets: ["sp-assets-us"] });
-});
-afterAll(() => server.close());
+const bucket = configuredBucket("sp-assets-us");
 beforeEach(() => {
-  server.reset();
-  folder = mkdtempSync(join(tmpdir(), "settings-"));
-  config = join(folder, "gateway.yaml");
-  const { accessKeyId, secretAccessKey } = server.credentials;
-  const reach = `endpoint: "${server.endpoint}", pathStyle: true, accessKeyId: ${accessKeyId}, secretAccessKey: ${secretAccessKey}`;
+  let reach: string;
+  ({ server, folder, config, reach } = bucket());
   writeFileSync(
     config,
     `regions:
@@ -36,7 +30,6 @@ users:
 `,
   );
 });
-afterEach(() => rmSync(folder, { recursive: true }));
 
 describe("settings", () => {
   it("prints the lines exactly, and refuses folders asked for by name", async () => {

@@ -1,11 +1,11 @@
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
-import { tmpdir } from "node:os";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from "vitest";
+import { beforeEach, describe, expect, it } from "vitest";
 import { generateEd25519KeyPair } from "../../../../src/cli/openssh-key.ts";
 import { loadConfig } from "../../../../src/config/load.ts";
 import { bucketPolicy } from "../../../../src/jobs/policy/policy-documents.ts";
-import { type S3Server, startS3Server } from "../../../support/s3-server/s3-server.ts";
+import type { S3Server } from "../../../support/s3-server/s3-server.ts";
+import { configuredBucket } from "../configured-bucket.ts";
 import { runCommand } from "../sync/sync-fixture.ts";
 import { enforcePolicy, withoutAction } from "./policy-enforcer.ts";
 
@@ -13,20 +13,13 @@ let server: S3Server;
 let folder: string;
 let config: string;
 
-beforeAll(async () => {
-  server = await startS3Server({ buckets: ["sp-assets-us"] });
-});
-afterAll(() => server.close());
+const bucket = configuredBucket("sp-assets-us");
 beforeEach(() => {
-  server.reset();
-  folder = mkdtempSync(join(tmpdir(), "onboarding-"));
-  config = join(folder, "gateway.yaml");
-  const { accessKeyId, secretAccessKey } = server.credentials;
-  const reach = `endpoint: "${server.endpoint}", pathStyle: true, accessKeyId: ${accessKeyId}, secretAccessKey: ${secretAccessKey}`;
+  let reach: string;
+  ({ server, folder, config, reach } = bucket());
   writeFileSync(config, `server: { hostKeys: "${folder}/keys" }\nregions:\n  us: { bucket: sp-assets-us, ${reach} }\nusers: {}\n`);
   writeFileSync(join(folder, "bob.pub"), `${generateEd25519KeyPair("bob").publicKey}\n`);
 });
-afterEach(() => rmSync(folder, { recursive: true }));
 
 const add = (...more: string[]) =>
   runCommand("user", "add", "bob", "--key", join(folder, "bob.pub"), "--config", config, "--check", "--host", "files.example.org", ...more);

@@ -1,6 +1,6 @@
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import type { FileHandle, InterruptedUpload } from "../../../../src/vfs/file-system.ts";
-import { Fixture, KIB, pattern, same, writeAll } from "./upload-fixture.ts";
+import { fixture, KIB, pattern, same, withFreshFixture, writeAll } from "./upload-fixture.ts";
 
 const key = "a/file.bin";
 const gone = new Error("connection lost");
@@ -8,16 +8,7 @@ const bytes = pattern(500 * KIB);
 /** Three parts of 128 KiB and a tail. */
 const received = 450 * KIB;
 
-let fixture: Fixture;
-
-beforeEach(async () => {
-  fixture = await Fixture.create();
-});
-
-afterEach(async () => {
-  await fixture.close();
-  expect(fixture.budget.used).toBe(0);
-});
+withFreshFixture();
 
 async function drop(): Promise<InterruptedUpload> {
   const handle = await fixture.open({ key });

@@ -1,20 +1,11 @@
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { describe, expect, it } from "vitest";
 import type { FileHandle } from "../../../../src/vfs/file-system.ts";
-import { Fixture, KIB, pattern, same, storeDown, writeAll } from "./upload-fixture.ts";
+import { fixture, KIB, pattern, same, storeDown, withFreshFixture, writeAll } from "./upload-fixture.ts";
 
 const temporary = "a/photo.jpg.filepart";
 const final = "a/photo.jpg";
 
-let fixture: Fixture;
-
-beforeEach(async () => {
-  fixture = await Fixture.create();
-});
-
-afterEach(async () => {
-  await fixture.close();
-  expect(fixture.budget.used).toBe(0);
-});
+withFreshFixture();
 
 async function park(bytes: Uint8Array): Promise<void> {
   const handle = await fixture.open({ key: temporary });

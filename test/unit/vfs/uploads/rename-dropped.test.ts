@@ -1,20 +1,11 @@
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { Fixture, KIB, pattern, same, writeAll } from "./upload-fixture.ts";
+import { describe, expect, it } from "vitest";
+import { fixture, KIB, pattern, same, withFreshFixture, writeAll } from "./upload-fixture.ts";
 
 const from = "a/old.bin";
 const to = "b/new.bin";
 const bytes = pattern(500 * KIB);
 
-let fixture: Fixture;
-
-beforeEach(async () => {
-  fixture = await Fixture.create();
-});
-
-afterEach(async () => {
-  await fixture.close();
-  expect(fixture.budget.used).toBe(0);
-});
+withFreshFixture();
 
 async function drop(length: number): Promise<void> {
   const handle = await fixture.open({ key: from });

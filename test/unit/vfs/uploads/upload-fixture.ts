@@ -1,4 +1,5 @@
 /** A volume in memory for the tests of uploads: small parts, a clock that stands still, a store that counts and fails. */
+import { afterEach, beforeEach, expect } from "vitest";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import path from "node:path";
@@ -232,3 +233,17 @@ export class ManualClock implements Clock {
 
 /** The machine's clock with short waits. */
 export const hastyClock: Clock = { now: systemClock.now, after: (ms, action) => systemClock.after(Math.min(ms, 20), action) };
+
+/** The fixture of the test that runs, in files that begin with `withFreshFixture()`. */
+export let fixture: Fixture;
+
+/** Gives each test of the file a fixture, and checks after each that no byte of the budget stays taken. */
+export function withFreshFixture(): void {
+  beforeEach(async () => {
+    fixture = await Fixture.create();
+  });
+  afterEach(async () => {
+    await fixture.close();
+    expect(fixture.budget.used).toBe(0);
+  });
+}

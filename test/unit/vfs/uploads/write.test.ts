@@ -1,16 +1,7 @@
-import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { Fixture, KIB, pattern, same, storeDown, writeAll } from "./upload-fixture.ts";
+import { beforeEach, describe, expect, it } from "vitest";
+import { fixture, KIB, pattern, same, storeDown, withFreshFixture, writeAll } from "./upload-fixture.ts";
 
-let fixture: Fixture;
-
-beforeEach(async () => {
-  fixture = await Fixture.create();
-});
-
-afterEach(async () => {
-  await fixture.close();
-  expect(fixture.budget.used).toBe(0);
-});
+withFreshFixture();
 
 describe("a new file", () => {
   it("that fits one part is one put at CLOSE, and invisible before", async () => {
