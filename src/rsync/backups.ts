@@ -4,7 +4,7 @@
  */
 import { FsError } from "../errors.ts";
 import type { Destination } from "./destination.ts";
-import { absolutePath, joinPath, parentName, toText } from "./names.ts";
+import { absolutePath, joinPath, parentName, shownName, toText } from "./names.ts";
 import type { Run } from "./run.ts";
 
 /** See the head of this file. */
@@ -39,7 +39,7 @@ export class Backups {
     await this.#makeParents(target);
     await fileSystem.copy(path, target);
     if ((await fileSystem.stat(target)).mtime !== mtime) await fileSystem.setstat(target, { mtime });
-    this.#say(path, target);
+    this.#say(path, name);
   }
 
   /** Moves a file that is about to be deleted. False if it is a backup itself and may just go. */
@@ -48,12 +48,17 @@ export class Backups {
     if (target === undefined) return false;
     await this.#makeParents(target);
     await this.#run.fileSystem.rename(path, target, { replace: true });
-    this.#say(path, target);
+    this.#say(path, name);
     return true;
   }
 
-  #say(path: string, target: string): void {
-    if (this.#run.options.verbose > 1) this.#run.info(`backed up ${path} to ${target}`);
+  /** Names relative to the destination, as rsync shows them. */
+  #say(path: string, name: string): void {
+    const { levels, options } = this.#run;
+    if (levels.backup === 0) return;
+    const shown = this.#destination.single === undefined ? shownName(name) : path.slice(path.lastIndexOf("/") + 1);
+    const below = options.backupDir === undefined ? "" : `${options.backupDir.replace(/\/+$/, "")}/`;
+    this.#run.info(`backed up ${shown} to ${below}${shown}${this.#suffix}`);
   }
 
   async #makeParents(target: string): Promise<void> {

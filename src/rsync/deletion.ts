@@ -15,7 +15,7 @@ import { sortedOrder, sortKey } from "./file-list-sort.ts";
 import type { FilterList } from "./filter-rules.ts";
 import { TaskPool } from "./in-order.ts";
 import { Tag } from "./multiplex.ts";
-import { joinPath, parentName, toWire } from "./names.ts";
+import { joinPath, parentName, shownName, toWire } from "./names.ts";
 import type { Run } from "./run.ts";
 import { Turns } from "./turns.ts";
 import type { Upload } from "./upload.ts";
@@ -144,7 +144,7 @@ export class Deletion {
     const group = this.#groups.get(owner) ?? [];
     if (group.length === 0) this.#groups.set(owner, group);
     if (extraneous.isDirectory && fates.get(name) === "kept") {
-      this.#run.info(`cannot delete non-empty directory: ${name}`);
+      this.#run.info(`cannot delete non-empty directory: ${shownName(name)}`);
       return;
     }
     group.push(extraneous);
@@ -186,7 +186,7 @@ export class Deletion {
     for (const extraneous of group) {
       const { maxDelete } = this.#run.options;
       if (notEmpty.has(extraneous.name)) {
-        this.#run.info(`cannot delete non-empty directory: ${extraneous.name}`);
+        this.#run.info(`cannot delete non-empty directory: ${shownName(extraneous.name)}`);
         notEmpty.add(parentName(extraneous.name));
         continue;
       }
@@ -236,7 +236,7 @@ export class Deletion {
   #report(name: string, path: string, isDirectory: boolean, error: unknown): void {
     if (error !== undefined) {
       if (!(error instanceof FsError)) this.#run.log.warn({ err: error, path }, "rsync deletion failed");
-      if (error instanceof FsError && error.code === "not-empty") this.#run.info(`cannot delete non-empty directory: ${name}`);
+      if (error instanceof FsError && error.code === "not-empty") this.#run.info(`cannot delete non-empty directory: ${shownName(name)}`);
       else this.#run.failure("generator", `delete_file: ${isDirectory ? "rmdir" : "unlink"}`, path, error);
       return;
     }

@@ -83,7 +83,7 @@ async function createDestination(run: Run, path: string, argument: string): Prom
   if (!options.dryRun) {
     try {
       const made = await makeDirectory(run.fileSystem, path, options.mkpath);
-      if (made > 1 && (options.verbose > 0 || options.itemize)) {
+      if (made > 1 && (run.levels.name > 0 || options.itemize)) {
         run.info(`created ${made} directories for ${argument.replace(/\/$/, "")}`);
         return;
       }
@@ -91,7 +91,7 @@ async function createDestination(run: Run, path: string, argument: string): Prom
       throw new RsyncExit(ExitStatus.fileIo, `rsync: [Receiver] mkdir "${path}" failed: ${reasonText(error)}`);
     }
   }
-  if (options.verbose > 0 || options.itemize) run.info(`created directory ${argument.replace(/\/$/, "")}`);
+  if (run.levels.name > 0 || options.itemize) run.info(`created directory ${argument.replace(/\/$/, "")}`);
 }
 
 async function createParents(run: Run, path: string): Promise<void> {

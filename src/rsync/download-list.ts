@@ -13,7 +13,7 @@ import { EntryFlag, FileList } from "./file-list.ts";
 import { FileListEncoder } from "./file-list-send.ts";
 import type { FilterList } from "./filter-rules.ts";
 import { inOrder } from "./in-order.ts";
-import { absolutePath, joinPath, parentName, toWire } from "./names.ts";
+import { absolutePath, cleanListedName, joinPath, parentName, shownName, toWire } from "./names.ts";
 import type { Run } from "./run.ts";
 import { Turns } from "./turns.ts";
 
@@ -65,8 +65,9 @@ export class DownloadListBuilder {
 
   /** Sends the list for names relative to `directory` (`--files-from`). */
   async fromNames(directory: string, names: readonly string[]): Promise<FileList> {
-    for (const name of names) {
-      if (this.#run.options.relative) await this.#relative(`${directory}/./${name}`);
+    for (const name of names.map(cleanListedName)) {
+      // A name may say itself where the part begins that is kept.
+      if (this.#run.options.relative) await this.#relative(name.includes("/./") ? `${directory}/${name}` : `${directory}/./${name}`);
       else await this.#argument(`${directory}/${name}`);
     }
     return this.#finish();
@@ -139,6 +140,7 @@ export class DownloadListBuilder {
       this.#run.info(`skipping directory ${segments.join("/") || "."}`);
       return;
     }
+    // From protocol 30 on implied directories are always sent, with a flag that says what they are.
     if (options.impliedDirs || this.#run.protocol >= 30) await this.#implied(root, segments);
     const name = toWire(segments.join("/")) || ".";
     if (attributes.type === "directory") await this.#directory(root, name, path, attributes, options.recurse || contents);
@@ -149,7 +151,7 @@ export class DownloadListBuilder {
     for (let depth = 1; depth < segments.length; depth++) {
       const name = toWire(segments.slice(0, depth).join("/"));
       const path = joinPath(root, segments.slice(0, depth).join("/"));
-      if (this.#sent.has(name) || !this.#run.options.impliedDirs) continue;
+      if (this.#sent.has(name)) continue;
       const attributes = await this.#stat(path);
       if (attributes) await this.#add(root, name, path, attributes, EntryFlag.top);
     }
@@ -223,7 +225,7 @@ export class DownloadListBuilder {
     if (!checked && name !== "." && (await this.#excludes(root, name, isDirectory))) return false;
     if (this.#sent.has(name)) return true;
     if (attributes.type === "symlink") {
-      this.#run.info(`skipping non-regular file "${name}"`);
+      if (this.#run.levels.nonreg > 0) this.#run.info(`skipping non-regular file "${shownName(name)}"`);
       return false;
     }
     if (name.length > MAX_NAME) {

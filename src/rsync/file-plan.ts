@@ -9,13 +9,12 @@ import { BlockSums } from "./block-sums.ts";
 import { makeWay } from "./deletion.ts";
 import type { Existing } from "./destination-index.ts";
 import { isMissing } from "./error-text.ts";
+import { destinationMode, KEPT_MODE_BITS } from "./file-mode.ts";
 import { type Item, ItemFlag } from "./item.ts";
 import { isUnchanged, timesDiffer } from "./quick-check.ts";
 import type { Run } from "./run.ts";
 import { basisLength, NO_SUMS, type SumHeader, sumHeaderFor } from "./sums.ts";
 import type { Basis, Upload } from "./upload.ts";
-
-const MODE_BITS = 0o7777;
 
 /** What is to be done about a file. */
 export type Plan =
@@ -61,8 +60,18 @@ export class FilePlanner {
   }
 
   #skipped(position: number, why: string): Plan | undefined {
-    if (this.#run.options.verbose < 2) return undefined;
-    return { kind: "local", act: () => this.#run.info(`${this.#upload.list.name(position)} ${why}`) };
+    return this.#skip(`${this.#upload.shown(position)} ${why}`);
+  }
+
+  #skip(text: string): Plan | undefined {
+    return this.#run.levels.skip > 0 ? { kind: "local", act: () => this.#run.info(text) } : undefined;
+  }
+
+  /** Without itemised output a file that is not sent is told of in words. */
+  #mention(position: number, isChanged: boolean): void {
+    const { options, levels } = this.#run;
+    const name = this.#upload.shown(position);
+    if (!options.itemize && levels.name > 1) this.#run.info(isChanged ? name : `${name} is uptodate`);
   }
 
   #compare(position: number, path: string, existing: Existing | undefined): Plan | undefined | Promise<Plan | undefined> {
@@ -90,7 +99,7 @@ export class FilePlanner {
   #compareVisible(position: number, path: string, existing: Existing | undefined): Plan | undefined | Promise<Plan | undefined> {
     const { options } = this.#run;
     if (!existing) {
-      if (options.existing) return this.#skipped(position, "does not exist at the destination");
+      if (options.existing) return this.#skip(`not creating new file "${this.#upload.shown(position)}"`);
       return this.#alternates ? this.#withAlternates(position, path, this.#alternates) : this.#fresh(position, ItemFlag.isNew, path);
     }
     if (existing.type !== "file") return this.#inTheWay(position, path);
@@ -134,6 +143,8 @@ export class FilePlanner {
     if (options.append !== "no" && existing.size >= list.size(position)) return undefined;
     const flags = this.#differences(position, existing) | (options.times ? 0 : ItemFlag.reportTime);
     if (options.backup) this.#upload.replaced.set(position, existing.mtime);
+    const mode = destinationMode(options, list.mode(position), existing.mode);
+    if (mode !== destinationMode(options, list.mode(position))) this.#upload.modes.set(position, mode);
     return this.#changed(position, flags, path, existing);
   }
 
@@ -152,7 +163,7 @@ export class FilePlanner {
     const { list } = this.#upload;
     const { options } = this.#run;
     const time = options.times && timesDiffer(this.#run, list.mtime(position), existing.mtime);
-    const perms = options.perms && (list.mode(position) & MODE_BITS) !== (existing.mode & MODE_BITS);
+    const perms = destinationMode(options, list.mode(position), existing.mode) !== (existing.mode & KEPT_MODE_BITS);
     return (time ? ItemFlag.reportTime : 0) | (perms ? ItemFlag.reportPerms : 0);
   }
 
@@ -160,23 +171,27 @@ export class FilePlanner {
   #keep(position: number, path: string, existing: Existing): Plan | undefined | Promise<Plan | undefined> {
     const { options } = this.#run;
     const differences = this.#attributeDifferences(position, existing);
-    const confirm = options.removeSourceFiles && !options.dryRun ? () => this.#upload.confirm(position) : undefined;
     const item = differences !== 0 || this.#reportsUnchanged ? { flags: differences } : undefined;
-    const plan: Plan | undefined = confirm || item ? { kind: "local", act: confirm, item } : undefined;
+    const act = (): void => {
+      this.#mention(position, differences !== 0);
+      if (!options.dryRun) this.#upload.confirm(position);
+    };
+    const plan: Plan | undefined = options.removeSourceFiles || item ? { kind: "local", act, item } : undefined;
     if (differences === 0 || options.dryRun) return plan;
-    return this.#setAttributes(position, path, differences).then(() => plan);
+    return this.#setAttributes(position, path, existing, differences).then(() => plan);
   }
 
   get #reportsUnchanged(): boolean {
-    return this.#run.options.reportUnchanged || this.#run.options.verbose > 1;
+    return this.#run.options.reportUnchanged || this.#run.levels.name > 1;
   }
 
-  async #setAttributes(position: number, path: string, differences: number): Promise<void> {
+  async #setAttributes(position: number, path: string, existing: Existing, differences: number): Promise<void> {
     const { list } = this.#upload;
+    const { fileSystem, options } = this.#run;
     try {
-      await this.#run.fileSystem.setstat(path, {
+      await fileSystem.setstat(path, {
         ...(differences & ItemFlag.reportTime && { mtime: list.mtime(position) }),
-        ...(differences & ItemFlag.reportPerms && { mode: list.mode(position) & MODE_BITS }),
+        ...(differences & ItemFlag.reportPerms && { mode: destinationMode(options, list.mode(position), existing.mode) }),
       });
     } catch (error) {
       this.#run.failure("generator", `failed to set ${differences & ItemFlag.reportTime ? "times" : "permissions"} on`, path, error);
@@ -252,7 +267,7 @@ export class FilePlanner {
   /** Something that is no file has the name: it goes if it may (`--force`, `--delete`, or an empty directory). */
   async #inTheWay(position: number, path: string): Promise<Plan | undefined> {
     const { options, fileSystem } = this.#run;
-    const name = this.#upload.list.name(position);
+    const name = this.#upload.shown(position);
     if (options.dryRun) return this.#wholeFile(ItemFlag.isNew);
     try {
       await makeWay(fileSystem, path, options.force || options.deleteTiming !== undefined);
@@ -282,16 +297,19 @@ export class FilePlanner {
       return this.#delta(flags, found.path, found.number);
     }
     if (found.level === "same" && alternates.kind === "compare") {
-      return this.#reportsUnchanged ? { kind: "local", item: { flags: 0 } } : undefined;
+      return this.#reportsUnchanged ? { kind: "local", act: () => this.#mention(position, false), item: { flags: 0 } } : undefined;
     }
     if (!this.#run.options.dryRun && !(await alternates.copyTo(position, found.path, path))) return this.#wholeFile(ItemFlag.isNew);
     const linked = found.level === "same" && alternates.kind === "link";
-    const confirm = this.#run.options.dryRun ? undefined : () => this.#upload.confirm(position);
+    const act = (): void => {
+      if (found.level === "same") this.#mention(position, false);
+      if (!this.#run.options.dryRun) this.#upload.confirm(position);
+    };
     if (linked) {
       const item = { flags: ItemFlag.localChange | ItemFlag.nameFollows, name: "" };
-      return { kind: "local", act: confirm, item: this.#reportsUnchanged ? item : undefined };
+      return { kind: "local", act, item: this.#reportsUnchanged ? item : undefined };
     }
     const flags = ItemFlag.localChange | (found.level === "same" ? 0 : ItemFlag.reportTime);
-    return { kind: "local", act: confirm, item: flags === ItemFlag.localChange && !this.#reportsUnchanged ? undefined : { flags } };
+    return { kind: "local", act, item: flags === ItemFlag.localChange && !this.#reportsUnchanged ? undefined : { flags } };
   }
 }

@@ -7,10 +7,11 @@ import { FsError } from "../errors.ts";
 import { reasonText } from "./error-text.ts";
 import { EntryFlag } from "./file-list.ts";
 import { type FileIndexEncoder, NDX_DONE } from "./file-index.ts";
+import { destinationMode } from "./file-mode.ts";
 import type { FilePlanner, Plan } from "./file-plan.ts";
 import { inOrder } from "./in-order.ts";
 import { encodeItem, type Item, ItemFlag } from "./item.ts";
-import { parentName } from "./names.ts";
+import { parentName, shownName } from "./names.ts";
 import type { Run } from "./run.ts";
 import { encodeSumHeader, NO_SUMS } from "./sums.ts";
 import type { Upload } from "./upload.ts";
@@ -151,7 +152,7 @@ export class Generator {
       this.#run.problem(`rsync: [generator] symlink "${path}" -> "${list.target(name) ?? ""}" failed: ${reasonText(unsupported)}`);
     } else if (type === "special" && options.specials) {
       this.#run.problem(`rsync: [generator] mknod "${path}" failed: ${reasonText(unsupported)}`);
-    } else this.#run.info(`skipping non-regular file "${name}"`);
+    } else if (this.#run.levels.nonreg > 0) this.#run.info(`skipping non-regular file "${shownName(name)}"`);
   }
 
   #directory(position: number, path: string): Promise<Step> {
@@ -166,23 +167,31 @@ export class Generator {
   }
 
   async #directoryStep(position: number, name: string, path: string, settle: (made: boolean) => void): Promise<Step> {
-    const { options } = this.#run;
+    const { options, levels } = this.#run;
     const { destination } = this.#upload;
     const existing = await this.#upload.index.existing(position);
     const isRoot = name === "." && destination.single === undefined;
     if (existing?.type === "directory" || (isRoot && (!destination.isNew || destination.madeParents))) {
-      return options.reportUnchanged || options.verbose > 1 ? () => this.#report(position, { flags: 0 }) : undefined;
+      return options.reportUnchanged || levels.name > 1 ? () => this.#report(position, { flags: 0 }) : undefined;
     }
     if (!existing && options.existing) {
       return () => {
         this.#skippedBelow = name;
+        if (levels.skip > 0) this.#run.info(`not creating new directory "${shownName(name)}"`);
       };
     }
     const made = options.dryRun || isRoot || (await this.#make(position, name, path, existing !== undefined));
     settle(made);
     const known = await this.#planner.isKnownDirectory(position);
+    const { list } = this.#upload;
+    // Parents of what was named: with --no-implied-dirs they are none of the transfer's business, but must be there.
+    const isImplied = !options.impliedDirs && list.has(position, EntryFlag.top) && !list.has(position, EntryFlag.content);
+    if (made && isImplied) return undefined;
     return () => {
-      if (made && known) return;
+      if (made && known) {
+        if (!options.itemize && levels.name > 1) this.#run.info(`${shownName(name)}/ is uptodate`);
+        return;
+      }
       if (made) this.#report(position, { flags: ItemFlag.isNew | ItemFlag.localChange });
       else {
         this.#skippedBelow = name;
@@ -199,7 +208,7 @@ export class Generator {
     const { list } = this.#upload;
     const attributes = {
       ...(options.times && { mtime: list.mtime(position) }),
-      ...(options.perms && { mode: list.mode(position) & 0o7777 }),
+      mode: destinationMode(options, list.mode(position)),
     };
     try {
       if (inTheWay) await fileSystem.remove(path);

@@ -21,6 +21,11 @@ export function toText(name: string): string | undefined {
   }
 }
 
+/** A wire name as it is shown in a message: one that is no valid UTF-8 byte by byte. */
+export function shownName(name: string): string {
+  return toText(name) ?? name;
+}
+
 /** The wire name of Unicode text. */
 export function toWire(text: string): string {
   return ASCII.test(text) ? text : Buffer.from(text, "utf8").toString("latin1");
@@ -34,6 +39,16 @@ export function absolutePath(path: string): string {
     else if (segment !== "" && segment !== ".") segments.push(segment);
   }
   return `/${segments.join("/")}`;
+}
+
+/** A name of a list of files: relative, without a `..` that leads out; `.` stays where it is (rsync util1.c `sanitize_path`). */
+export function cleanListedName(name: string): string {
+  const segments: string[] = [];
+  for (const segment of name.split("/")) {
+    if (segment === "..") segments.pop();
+    else if (segment !== "") segments.push(segment);
+  }
+  return segments.join("/") + (name.endsWith("/") && segments.length > 0 ? "/" : "");
 }
 
 /** `name` (relative, Unicode, `.` is the directory itself) below the absolute `directory`. */

@@ -307,6 +307,7 @@ const VALUE_OPTIONS: ReadonlyMap<string, ValueOption> = new Map<string, ValueOpt
       parser.options.partial = true;
     },
   ],
+  ["info", (parser, value) => void parser.options.info.push(value)],
   ["compare-dest", (parser, value) => parser.alternate("compare", value)],
   ["copy-dest", (parser, value) => parser.alternate("copy", value)],
   ["link-dest", (parser, value) => parser.alternate("link", value)],

@@ -139,7 +139,6 @@ export const LONG_VALUES_IGNORED: ReadonlySet<string> = new Set([
   "chmod",
   "skip-compress",
   "max-alloc",
-  "info",
   "debug",
   "bwlimit",
   "outbuf",

@@ -11,6 +11,7 @@ import { ContinuedFile } from "./continued-file.ts";
 import { isNoted } from "./continuation.ts";
 import { reasonText } from "./error-text.ts";
 import { ExitStatus, PeerGone, RsyncExit } from "./exit-codes.ts";
+import { destinationMode } from "./file-mode.ts";
 import { FileIndexDecoder, NDX_DONE } from "./file-index.ts";
 import { FileSink } from "./file-sink.ts";
 import { TaskPool } from "./in-order.ts";
@@ -26,7 +27,6 @@ import { notesRules } from "./upload-notes.ts";
 
 /** Files being published at the same time. */
 const PUBLISHING = 24;
-const MODE_BITS = 0o7777;
 
 /** The upload to go on with was not there any more. */
 function isStale({ incoming }: FileSink): boolean {
@@ -136,7 +136,7 @@ export class Receiver {
   ): IncomingFile {
     const { options, fileSystem, budget } = this.#run;
     const { list } = this.#upload;
-    const executable = options.executability && (list.mode(position) & 0o111) !== 0;
+    const mode = this.#upload.modes.get(position) ?? destinationMode(options, list.mode(position));
     return new IncomingFile({
       fileSystem,
       budget,
@@ -144,11 +144,7 @@ export class Receiver {
       expected: list.size(position),
       appendTo: begin.appendTo,
       ...(begin.resume && { resume: begin.resume }),
-      attributes: {
-        ...(options.times && { mtime: list.mtime(position) }),
-        ...(options.perms && { mode: list.mode(position) & MODE_BITS }),
-        ...(!options.perms && executable && { mode: 0o755 }),
-      },
+      attributes: { mode, ...(options.times && { mtime: list.mtime(position) }) },
     });
   }
 
@@ -161,10 +157,10 @@ export class Receiver {
   /** The checksum of the whole file is another one than the sender's. */
   async #mismatch(position: number, sink: FileSink, flags: number): Promise<void> {
     await sink.discard(new Error("checksum mismatch"), true);
-    const name = this.#upload.list.name(position);
+    const name = this.#upload.shown(position);
     if (this.#upload.phase === 0) {
       this.#upload.redo.push({ position, flags });
-      if (this.#run.options.verbose > 0 || this.#run.options.itemize)
+      if (this.#run.levels.name > 0 || this.#run.options.itemize)
         this.#run.warning(`WARNING: ${name} failed verification -- update discarded (will try again).`);
     } else this.#run.problem(`ERROR: ${name} failed verification -- update discarded.`);
   }

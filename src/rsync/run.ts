@@ -8,6 +8,7 @@ import type { ChecksumRules } from "./checksums.ts";
 import { reasonText } from "./error-text.ts";
 import { IoError, PeerGone, RsyncExit } from "./exit-codes.ts";
 import type { FileListFormat } from "./file-list-receive.ts";
+import { type InfoLevels, infoLevels } from "./info-levels.ts";
 import type { MultiplexReader } from "./multiplex-reader.ts";
 import type { MultiplexWriter } from "./multiplex-writer.ts";
 import { Tag } from "./multiplex.ts";
@@ -38,6 +39,8 @@ export interface RunParts {
 /** See the head of this file. */
 export class Run {
   readonly options: ServerOptions;
+  /** What the client wants to be told. */
+  readonly levels: InfoLevels;
   readonly format: FileListFormat;
   readonly checksums: ChecksumRules;
   readonly reader: MultiplexReader;
@@ -58,6 +61,7 @@ export class Run {
 
   constructor(parts: RunParts) {
     this.options = parts.options;
+    this.levels = infoLevels(parts.options.verbose, parts.options.info);
     this.format = parts.format;
     this.checksums = parts.checksums;
     this.reader = parts.reader;

@@ -10,7 +10,7 @@ import type { FileList } from "./file-list.ts";
 import { sortFileList } from "./file-list-sort.ts";
 import { FilterList, parseRule, receiveFilterRules } from "./filter-rules.ts";
 import { mergeFileReader } from "./merge-files.ts";
-import { absolutePath, joinPath, toText, toWire } from "./names.ts";
+import { absolutePath, joinPath, shownName, toText, toWire } from "./names.ts";
 import type { Run } from "./run.ts";
 import { Sender } from "./sender.ts";
 import { DeflateTokenWriter } from "./tokens-deflate.ts";
@@ -20,6 +20,8 @@ import { PlainTokenWriter } from "./tokens-plain.ts";
 const MAX_NAMES_FILE = 64 * 1024 * 1024;
 const MAX_NAMES = 2_000_000;
 const MAX_NAME = 4095;
+/** Files removed at the same time (`--remove-source-files`). */
+const REMOVING = 16;
 
 /** Serves one download up to the last byte of the protocol. What failed on the way is in `run`. */
 export async function serveDownload(run: Run): Promise<void> {
@@ -43,19 +45,17 @@ export async function serveDownload(run: Run): Promise<void> {
   const tokens =
     options.compression === "none" ? new PlainTokenWriter(writer) : new DeflateTokenWriter(writer, options.compression === "zlib");
   const sender = new Sender(run, list, pathOf, tokens);
-  const removals: Promise<void>[] = [];
+  const removals = new SourceRemovals((position) => removeSource(run, list, position, pathOf(position)));
   run.onSuccess = (index) => {
     const position = list.positionOf(index);
-    if (options.removeSourceFiles && position >= 0 && list.isFile(position))
-      removals.push(removeSource(run, list, position, pathOf(position)));
+    if (options.removeSourceFiles && position >= 0 && list.isFile(position)) removals.add(position);
   };
   try {
     await sender.run();
   } finally {
     tokens.close();
   }
-  await finish(run, list, sender, listedAt - startedAt);
-  await Promise.all(removals);
+  await finish(run, list, sender, removals, listedAt - startedAt);
 }
 
 function argumentsOf(run: Run): Run["options"]["paths"] {
@@ -111,23 +111,55 @@ async function readNames(run: Run, path: string): Promise<string[]> {
   }
 }
 
+/** Removes what arrived safely at the client, a few files at a time and each once, however often the client says so. */
+class SourceRemovals {
+  readonly #remove: (position: number) => Promise<void>;
+  readonly #known = new Set<number>();
+  readonly #waiting: number[] = [];
+  readonly #workers = new Set<Promise<void>>();
+
+  /** `remove` does not reject. */
+  constructor(remove: (position: number) => Promise<void>) {
+    this.#remove = remove;
+  }
+
+  add(position: number): void {
+    if (this.#known.has(position)) return;
+    this.#known.add(position);
+    this.#waiting.push(position);
+    if (this.#workers.size >= REMOVING) return;
+    const worker = this.#work().finally(() => this.#workers.delete(worker));
+    this.#workers.add(worker);
+  }
+
+  /** Resolves when everything added so far is removed, or has failed. */
+  async settled(): Promise<void> {
+    while (this.#workers.size > 0) await Promise.all(this.#workers);
+  }
+
+  async #work(): Promise<void> {
+    for (let position = this.#waiting.pop(); position !== undefined; position = this.#waiting.pop()) await this.#remove(position);
+  }
+}
+
 async function removeSource(run: Run, list: FileList, position: number, path: string): Promise<void> {
+  const name = shownName(list.name(position));
   try {
     const now = await run.fileSystem.lstat(path);
     if (now.size !== list.size(position) || now.mtime !== list.mtime(position)) {
-      run.problem(`ERROR: Skipping sender remove for changed file: ${list.name(position)}`);
+      run.problem(`ERROR: Skipping sender remove for changed file: ${name}`);
       return;
     }
     await run.fileSystem.remove(path);
-    if (run.options.verbose > 1) run.info(`sender removed ${list.name(position)}`);
+    if (run.levels.remove > 0) run.info(`sender removed ${name}`);
   } catch (error) {
     run.log.debug({ err: error, path }, "rsync source not removed");
-    run.problem(`rsync: [sender] sender failed to remove ${list.name(position)}`);
+    run.problem(`rsync: [sender] sender failed to remove ${name}`);
   }
 }
 
 /** Statistics and the last exchange. */
-async function finish(run: Run, list: FileList, sender: Sender, listMilliseconds: number): Promise<void> {
+async function finish(run: Run, list: FileList, sender: Sender, removals: SourceRemovals, listMilliseconds: number): Promise<void> {
   const { writer, reader, protocol } = run;
   sender.done();
   let total = 0;
@@ -140,6 +172,8 @@ async function finish(run: Run, list: FileList, sender: Sender, listMilliseconds
   }
   writer.written();
   await expectEnd(run, sender);
+  // The client has named all files it has; what fails must be told before the end.
+  await removals.settled();
   if (protocol < 31) return;
   sender.done();
   await expectEnd(run, sender);

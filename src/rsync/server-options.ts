@@ -21,6 +21,8 @@ export interface ServerOptions {
   sender: boolean;
   daemon: boolean;
   verbose: number;
+  /** `--info` values in order; with `verbose` they make `infoLevels`. */
+  info: string[];
   /** `-s`: further arguments come on the channel. */
   secluded: boolean;
   /** Letters after the `.` of `-e`; undefined: the client is older than protocol 30. */
@@ -89,6 +91,7 @@ export function defaultOptions(): ServerOptions {
     sender: false,
     daemon: false,
     verbose: 0,
+    info: [],
     secluded: false,
     capabilities: undefined,
     recurse: false,

@@ -7,6 +7,7 @@ import { type Destination, destinationPath } from "./destination.ts";
 import type { DestinationIndex } from "./destination-index.ts";
 import type { FileList } from "./file-list.ts";
 import { Tag } from "./multiplex.ts";
+import { shownName } from "./names.ts";
 import type { Run } from "./run.ts";
 
 /** How a requested file comes. */
@@ -30,6 +31,8 @@ export class Upload {
   readonly #requested: Uint8Array;
   /** By position, for requests that sent sums. */
   readonly bases = new Map<number, Basis>();
+  /** Permissions of requested files, by position, where those of a file that is there count. */
+  readonly modes = new Map<number, number>();
   /** Times of the existing files that are replaced, by position, if backups are wanted. */
   readonly replaced = new Map<number, number>();
   /** What did not match its checksum in the first phase, with the flags it was asked for. */
@@ -54,6 +57,11 @@ export class Upload {
   /** The virtual path of an entry; undefined if its name cannot be one. */
   path(position: number): string | undefined {
     return destinationPath(this.destination, this.list.name(position));
+  }
+
+  /** The name of an entry as messages show it. */
+  shown(position: number): string {
+    return shownName(this.list.name(position));
   }
 
   request(position: number): void {

@@ -43,6 +43,9 @@ const SOURCE: Tree = {
   "dir/.rsync-filter": { content: "- /inner.txt\n" },
   "dir/.cvsignore": { content: "sub *.bin" },
   "script.sh": { content: "#!/bin/sh", mode: 0o755 },
+  "tool.sh": { content: "#!/bin/sh #2", mode: 0o770 },
+  "no-tool.sh": { content: "no longer runs", mode: 0o640 },
+  "now-runs.sh": { content: "runs", mode: 0o700, mtime: TIME + 9 },
 };
 
 /** What is there before. */
@@ -64,6 +67,8 @@ const TARGET: Tree = {
   "growing.bin": { content: big },
   "x.log": { content: "log of the target" },
   "script.sh": { content: "#!/bin/sh", mode: 0o755 },
+  "no-tool.sh": { content: "no longer runs", mode: 0o755 },
+  "now-runs.sh": { content: "run", mode: 0o640 },
 };
 
 /** A third tree on the server, beside the target. */
@@ -81,10 +86,35 @@ interface Case {
   readonly only?: "up" | "down";
   /** Output is numbers that differ from run to run. */
   readonly silent?: boolean;
+  /** Without `-i`: the output is in words. */
+  readonly plain?: boolean;
+  /** Lines of the list for `--files-from`, instead of the usual ones. */
+  readonly list?: string;
 }
 
 const CASES: readonly Case[] = [
-  ...["-a", "-r", "-rt", "-rtp", "-av", "-avv", "-aii", "-az", "-azz", "-an", "-ac", "-au", "-aI", "-aW", "-aH", "-as", "-aS", "-am"],
+  ...[
+    "-a",
+    "-r",
+    "-rt",
+    "-rtp",
+    "-rE",
+    "-rtE",
+    "-av",
+    "-avv",
+    "-aii",
+    "-az",
+    "-azz",
+    "-an",
+    "-ac",
+    "-au",
+    "-aI",
+    "-aW",
+    "-aH",
+    "-as",
+    "-aS",
+    "-am",
+  ],
   ...["-a --size-only", "-a --ignore-times", "-a --existing", "-a --ignore-existing", "-a --max-size=10", "-a --min-size=6", "-rc"],
   ...["-a --delete", "-a --delete-before", "-a --delete-during", "-a --delete-after", "-a --delete-delay", "-a --delete --dry-run"],
   ...["-a --delete-excluded --exclude=*.log", "-a --delete --exclude=*.log", "-a --delete --max-delete=2", "-a --delete --existing"],
@@ -133,6 +163,22 @@ const SPECIAL: readonly Case[] = [
   { options: "-a --files-from=LIST", paths: ["S/", "T/"] },
   { options: "-a --files-from=LIST --no-relative", paths: ["S/", "T/"] },
   { options: "-ar --files-from=LIST", paths: ["S/", "T/"] },
+  { options: "-a --files-from=LIST", paths: ["S/", "T/"], list: "dir/./sub\n./new.txt\n/../dir/../older.txt\ndir/./\n" },
+  { options: "-rlt --files-from=LIST", paths: ["S/", "T/"], list: "dir/sub/./deep.txt\nsp ace\n" },
+  { options: "-aR --no-implied-dirs", paths: ["S/./dir/sub/deep.txt", "T/"] },
+  { options: "-anR --no-implied-dirs -y", paths: ["S/./dir/sub/deep.txt", "T/"] },
+  ...["-a", "-av", "-avv", "-avv --delete", "-avv --existing", "-avv --ignore-existing", "-avvu --max-size=10"].map((options) => ({
+    options,
+    plain: true,
+  })),
+  { options: "-a --info=skip,backup,name2 --existing", plain: true },
+  { options: "-avv --info=none --existing", plain: true },
+  { options: "-avv --remove-source-files", plain: true },
+  { options: "-avvb --delete", only: "up", plain: true },
+  { options: "-ab --info=backup --backup-dir=../bak", only: "up", plain: true },
+  { options: "-avv --link-dest=../other", only: "up", plain: true },
+  { options: "-avv --copy-dest=../other", only: "up", plain: true },
+  { options: "-avv --compare-dest=../other", only: "up", plain: true },
   { options: "-a --mkpath", paths: ["S/dir/", "T/a/b/c/"] },
   { options: "-ab", only: "up" },
   { options: "-ab --suffix=.old", only: "up" },
@@ -196,13 +242,13 @@ function words(options: string): string[] {
 }
 
 /** The arguments of a run: the side that is remote gets the host. */
-function argumentsOf({ options, paths = ["S/", "T/"] }: Case, up: boolean, directory: string): string[] {
+function argumentsOf({ options, plain, paths = ["S/", "T/"] }: Case, up: boolean, directory: string): string[] {
   const place = (path: string): string => path.replace(/^S/, "src").replace(/^T/, "dst");
   const spelled = paths.map((path, index) => {
     const isTarget = index === paths.length - 1 && paths.length > 1;
     return isTarget === up ? `host:.${MOUNT}/${serial}/${place(path)}` : place(path);
   });
-  return [...words(options).map((word) => word.replace("LIST", join(directory, "list"))), "-i", ...spelled];
+  return [...words(options).map((word) => word.replace("LIST", join(directory, "list"))), ...(plain ? [] : ["-i"]), ...spelled];
 }
 
 async function ours(test: Case, up: boolean, times: boolean, extra: readonly string[]): Promise<Outcome> {
@@ -211,7 +257,7 @@ async function ours(test: Case, up: boolean, times: boolean, extra: readonly str
   await putTree(files.fs, `${root}/${up ? "dst" : "src"}`, up ? TARGET : SOURCE);
   await putTree(files.fs, `${root}/other`, OTHER);
   writeTree(join(directory, up ? "src" : "dst"), up ? SOURCE : TARGET);
-  writeFileSync(join(directory, "list"), "new.txt\ndir/sub\ndir/inner.txt\nno-such-file\n");
+  writeFileSync(join(directory, "list"), test.list ?? "new.txt\ndir/sub\ndir/inner.txt\nno-such-file\n");
   const result = await runRsync(server.place, [...extra, ...argumentsOf(test, up, directory)], directory);
   expect(server.warnings.splice(0)).toEqual([]);
   expect(budget.used).toBe(0);
@@ -226,14 +272,14 @@ async function theirs(test: Case, up: boolean, times: boolean, extra: readonly s
   writeTree(join(remote, up ? "dst" : "src"), up ? TARGET : SOURCE);
   writeTree(join(remote, "other"), OTHER);
   writeTree(join(directory, up ? "src" : "dst"), up ? SOURCE : TARGET);
-  writeFileSync(join(directory, "list"), "new.txt\ndir/sub\ndir/inner.txt\nno-such-file\n");
+  writeFileSync(join(directory, "list"), test.list ?? "new.txt\ndir/sub\ndir/inner.txt\nno-such-file\n");
   const result = await runRsync(place, [...extra, ...argumentsOf(test, up, directory)], directory);
   rmSync(join(directory, "list"));
   return { result, remote: describeLocal(remote, times), local: describeLocal(directory, times) };
 }
 
 /** Lines of output, each once, without what depends on the place, the version and the times of directories. */
-function comparable(text: string): string[] {
+function comparable(text: string, plain = false): string[] {
   const lines = text
     .replaceAll(/\/\S*\/(ours|theirs|remote)\d+/g, "")
     .replaceAll("update retained", "update discarded")
@@ -244,7 +290,7 @@ function comparable(text: string): string[] {
       (line) =>
         !/^(sent |total size|sending incremental|receiving |building |delta-transmission|\[\w+\]|opening|server_|client_)/.test(line),
     )
-    .filter((line) => !/write error: Broken pipe/.test(line));
+    .filter((line) => !/write error: Broken pipe|backup_dir is /.test(line) && !(plain && /^[^ ]*\/$/.test(line)));
   return [...new Set(lines)].sort();
 }
 
@@ -260,7 +306,7 @@ async function compare(test: Case, up: boolean, extra: readonly string[]): Promi
   if (test.silent) return;
   const output = ({ stdout, stderr }: ClientResult): unknown =>
     // Warnings have no tag of their own at protocol 29: the real server uses one that this protocol does not have.
-    extra.includes("--protocol=29") ? comparable(stdout + stderr) : [comparable(stdout), comparable(stderr)];
+    extra.includes("--protocol=29") ? comparable(stdout + stderr) : [comparable(stdout, test.plain), comparable(stderr)];
   expect(output(mine.result)).toEqual(output(reference.result));
 }
 

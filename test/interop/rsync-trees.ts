@@ -60,7 +60,7 @@ export async function putTree(fileSystem: FileSystem, root: string, tree: Tree):
   }
 }
 
-/** A local tree as lines: name, size, time and content of files, names of directories. `times`: file times count. */
+/** A local tree as lines: name, permissions, time and content of files, names of directories. `times`: file times count. */
 export function describeLocal(root: string, times: boolean): string[] {
   const lines: string[] = [];
   const visit = (directory: string, prefix: string): void => {
@@ -69,8 +69,7 @@ export function describeLocal(root: string, times: boolean): string[] {
       if (entry.isDirectory()) {
         lines.push(`${prefix}${entry.name}/`);
         visit(path, `${prefix}${entry.name}/`);
-      } else if (entry.isFile())
-        lines.push(line(prefix + entry.name, readFileSync(path), Math.floor(lstatSync(path).mtimeMs / 1000), times));
+      } else if (entry.isFile()) lines.push(line(prefix + entry.name, readFileSync(path), lstatSync(path), times));
       else lines.push(`${prefix}${entry.name} (no file)`);
     }
   };
@@ -78,10 +77,14 @@ export function describeLocal(root: string, times: boolean): string[] {
   return lines.sort();
 }
 
-function line(name: string, content: Uint8Array, mtime: number, times: boolean): string {
+/** Time in milliseconds or seconds, and mode, of a file. */
+type TimeAndMode = { readonly mtimeMs: number; readonly mode: number } | { readonly mtime: number; readonly mode: number };
+
+function line(name: string, content: Uint8Array, stats: TimeAndMode, times: boolean): string {
+  const mtime = "mtimeMs" in stats ? Math.floor(stats.mtimeMs / 1000) : stats.mtime;
   const text =
     content.length > 60 ? `${content.length}:${Buffer.from(content).toString("base64").slice(-40)}` : Buffer.from(content).toString();
-  return `${name} ${times ? mtime : ""} ${JSON.stringify(text)}`;
+  return `${name} ${(stats.mode & 0o777).toString(8)} ${times ? mtime : ""} ${JSON.stringify(text)}`;
 }
 
 /** The same of a file system. */
@@ -94,7 +97,7 @@ export async function describeFileSystem(fileSystem: FileSystem, root: string, t
         const handle = await fileSystem.open(`${root}/${entry.path}`, { read: true });
         const chunks = await handle.read(0, entry.attributes.size);
         await handle.close();
-        lines.push(line(entry.path, Buffer.concat(chunks), entry.attributes.mtime, times));
+        lines.push(line(entry.path, Buffer.concat(chunks), entry.attributes, times));
       }
     }
   }
