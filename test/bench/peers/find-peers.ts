@@ -10,6 +10,9 @@ import { sshdOnDisk, sshdOnS3fs } from "./sshd-peer.ts";
 /** The names `--peers` takes, in the order of the report. */
 export const PEER_NAMES = ["gateway", "gateway-disk", "sshd", "sshd-s3fs", "sftpgo", "rclone", "rclone-writes"] as const;
 
+/** Without `rclone-writes`, which says "done" before the store has the data and so is no rival. */
+export const DEFAULT_PEERS = PEER_NAMES.filter((name) => name !== "rclone-writes");
+
 /** The programs peers are made of; those that are not here are undefined. */
 export interface Programs {
   readonly sshd: string | undefined;

@@ -11,7 +11,7 @@ import { forAll } from "../storage.ts";
 import type { Cell, Workload } from "./workload.ts";
 import { checkStoredTree, outcome, untilTreeStored, withLatency } from "./workload.ts";
 
-const FILES = 500;
+const FILES = 300;
 const AT_ONCE = 64;
 const LATENCY_MS = 20;
 /** SSH_FXF_WRITE, CREAT and TRUNC. */

@@ -15,10 +15,12 @@ type Client = "sftp -r" | "rclone --transfers 8";
 
 const FILES = 2000;
 const QUICK_FILES = 500;
-/** Files that are moved at 20 ms; the time is scaled to all of them. */
-const FILES_AT_LATENCY: Readonly<Record<Client, Readonly<Record<Way, number>>>> = {
-  "sftp -r": { up: 200, down: 200 },
-  "rclone --transfers 8": { up: 200, down: 500 },
+/** Files that rivals on S3 move without latency; the time is scaled to all of them. */
+const RIVAL_FILES = 1000;
+/** Files that are moved at 20 ms, by the gateway and by others, who take up to 20 times as long a file. */
+const FILES_AT_LATENCY: Readonly<Record<Client, Readonly<Record<Way, readonly [number, number]>>>> = {
+  "sftp -r": { up: [500, 100], down: [1000, 100] },
+  "rclone --transfers 8": { up: [1000, 100], down: [1000, 250] },
 };
 
 /** W3. */
@@ -28,7 +30,8 @@ export const smallFiles: Workload = (peer, setting) => {
   return latencies(peer).flatMap((ms) =>
     clients.flatMap((client) =>
       (["up", "down"] as const).map((way): Cell => {
-        const moved = ms > 0 ? FILES_AT_LATENCY[client][way] : files;
+        const isRival = peer.parts.kind === "peer";
+        const moved = Math.min(files, ms > 0 ? FILES_AT_LATENCY[client][way][isRival ? 1 : 0] : isRival ? RIVAL_FILES : files);
         const job: Job = { peer, setting, client, way, ms, moved, files };
         return { workload: "W3", title: `${files} × 10 KiB ${way}, ${client}, ${ms} ms`, unit: "s", run: () => runJob(job) };
       }),

@@ -5,7 +5,7 @@ import { measure } from "../meter.ts";
 import type { Cell, Workload } from "./workload.ts";
 import { checkStoredTree, latencies, outcome, untilTreeStored, withLatency } from "./workload.ts";
 
-const FILES = 1000;
+const FILES = 300;
 const QUICK_FILES = 200;
 
 /** W9. */
