@@ -5,6 +5,7 @@
 import { FsError } from "../errors.ts";
 import type { Destination } from "./destination.ts";
 import { absolutePath, joinPath, parentName, shownName, toText } from "./names.ts";
+import { makeWay } from "./deletion.ts";
 import type { Run } from "./run.ts";
 
 /** See the head of this file. */
@@ -37,7 +38,7 @@ export class Backups {
     if (target === undefined) return;
     const { fileSystem } = this.#run;
     await this.#makeParents(target);
-    await fileSystem.copy(path, target);
+    await this.#place(target, () => fileSystem.copy(path, target));
     if ((await fileSystem.stat(target)).mtime !== mtime) await fileSystem.setstat(target, { mtime });
     this.#say(path, name);
   }
@@ -47,7 +48,7 @@ export class Backups {
     const target = this.#target(path, name);
     if (target === undefined) return false;
     await this.#makeParents(target);
-    await this.#run.fileSystem.rename(path, target, { replace: true });
+    await this.#place(target, () => this.#run.fileSystem.rename(path, target, { replace: true }));
     this.#say(path, name);
     return true;
   }
@@ -59,6 +60,18 @@ export class Backups {
     const shown = this.#destination.single === undefined ? shownName(name) : path.slice(path.lastIndexOf("/") + 1);
     const below = options.backupDir === undefined ? "" : `${options.backupDir.replace(/\/+$/, "")}/`;
     this.#run.info(`backed up ${shown} to ${below}${shown}${this.#suffix}`);
+  }
+
+  /** Runs `action`, which makes `target`; a directory of that name below --backup-dir goes with everything in it. */
+  async #place(target: string, action: () => Promise<void>): Promise<void> {
+    try {
+      await action();
+    } catch (error) {
+      const inTheWay = error instanceof FsError && error.code === "is-a-directory";
+      if (!inTheWay || this.#directory === undefined) throw error;
+      await makeWay(this.#run.fileSystem, target, true);
+      await action();
+    }
   }
 
   async #makeParents(target: string): Promise<void> {

@@ -12,7 +12,7 @@ import { isMissing } from "./error-text.ts";
 import { IoError } from "./exit-codes.ts";
 import { EntryFlag } from "./file-list.ts";
 import { sortedOrder, sortKey } from "./file-list-sort.ts";
-import type { FilterList } from "./filter-rules.ts";
+import type { FilterList } from "./filter-list.ts";
 import { TaskPool } from "./in-order.ts";
 import { Tag } from "./multiplex.ts";
 import { joinPath, parentName, shownName, toWire } from "./names.ts";

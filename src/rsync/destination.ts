@@ -5,6 +5,7 @@
 import type { FileSystem } from "../vfs/file-system.ts";
 import { isMissing, reasonText } from "./error-text.ts";
 import { ExitStatus, RsyncExit } from "./exit-codes.ts";
+import { destinationMode } from "./file-mode.ts";
 import type { FileList } from "./file-list.ts";
 import { absolutePath, joinPath, toText } from "./names.ts";
 import type { Run } from "./run.ts";
@@ -38,16 +39,21 @@ async function typeOf(fileSystem: FileSystem, path: string): Promise<"directory"
 }
 
 /** Makes a directory, and its parents with `withParents`. Returns how many were made. */
-async function makeDirectory(fileSystem: FileSystem, path: string, withParents: boolean): Promise<number> {
+async function makeDirectory(
+  fileSystem: FileSystem,
+  path: string,
+  withParents: boolean,
+  attributes?: { readonly mtime?: number; readonly mode: number },
+): Promise<number> {
   try {
-    await fileSystem.mkdir(path);
+    await fileSystem.mkdir(path, attributes);
     return 1;
   } catch (error) {
     if (!withParents || !isMissing(error)) throw error;
   }
   const parent = absolutePath(`${path}/..`);
   const made = await makeDirectory(fileSystem, parent, true);
-  await fileSystem.mkdir(path);
+  await fileSystem.mkdir(path, attributes);
   return made + 1;
 }
 
@@ -67,7 +73,7 @@ export async function resolveDestination(run: Run, list: FileList, argument: str
     return { root: absolutePath(`${path}/..`), single: path, isNew: false, madeParents: false };
   }
   if (list.length > 1 || wantsDirectory) {
-    await createDestination(run, path, argument);
+    await createDestination(run, path, argument, rootAttributes(run, list));
     return { root: path, single: undefined, isNew: true, madeParents: run.options.mkpath };
   }
   if (run.options.mkpath && !run.options.dryRun) await createParents(run, path);
@@ -78,11 +84,22 @@ function fail(message: string): never {
   throw new RsyncExit(ExitStatus.fileSelection, message);
 }
 
-async function createDestination(run: Run, path: string, argument: string): Promise<void> {
+/** Time and permissions for the root of the transfer, if the list says what they are. */
+function rootAttributes({ options }: Run, list: FileList): { readonly mtime?: number; readonly mode: number } | undefined {
+  if (list.length === 0 || list.name(0) !== ".") return undefined;
+  return { mode: destinationMode(options, list.mode(0)), ...(options.times && { mtime: list.mtime(0) }) };
+}
+
+async function createDestination(
+  run: Run,
+  path: string,
+  argument: string,
+  attributes?: { readonly mtime?: number; readonly mode: number },
+): Promise<void> {
   const { options } = run;
   if (!options.dryRun) {
     try {
-      const made = await makeDirectory(run.fileSystem, path, options.mkpath);
+      const made = await makeDirectory(run.fileSystem, path, options.mkpath, attributes);
       if (made > 1 && (run.levels.name > 0 || options.itemize)) {
         run.info(`created ${made} directories for ${argument.replace(/\/$/, "")}`);
         return;

@@ -11,7 +11,7 @@ import { isMissing, reasonText } from "./error-text.ts";
 import { ExitStatus, IoError, RsyncExit } from "./exit-codes.ts";
 import { EntryFlag, FileList } from "./file-list.ts";
 import { FileListEncoder } from "./file-list-send.ts";
-import type { FilterList } from "./filter-rules.ts";
+import type { FilterList } from "./filter-list.ts";
 import { inOrder } from "./in-order.ts";
 import { absolutePath, cleanListedName, joinPath, parentName, shownName, toWire } from "./names.ts";
 import type { Run } from "./run.ts";

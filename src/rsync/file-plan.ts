@@ -11,6 +11,7 @@ import type { Existing } from "./destination-index.ts";
 import { isMissing } from "./error-text.ts";
 import { destinationMode, KEPT_MODE_BITS } from "./file-mode.ts";
 import { type Item, ItemFlag } from "./item.ts";
+import { parentName } from "./names.ts";
 import { isUnchanged, timesDiffer } from "./quick-check.ts";
 import type { Run } from "./run.ts";
 import { basisLength, NO_SUMS, type SumHeader, sumHeaderFor } from "./sums.ts";
@@ -299,6 +300,7 @@ export class FilePlanner {
     if (found.level === "same" && alternates.kind === "compare") {
       return this.#reportsUnchanged ? { kind: "local", act: () => this.#mention(position, false), item: { flags: 0 } } : undefined;
     }
+    await this.#upload.made.get(parentName(this.#upload.list.name(position)));
     if (!this.#run.options.dryRun && !(await alternates.copyTo(position, found.path, path))) return this.#wholeFile(ItemFlag.isNew);
     const linked = found.level === "same" && alternates.kind === "link";
     const act = (): void => {

@@ -6,7 +6,6 @@
 import { ProtocolError } from "../errors.ts";
 import { ExitStatus, RsyncExit } from "./exit-codes.ts";
 import type { MultiplexReader } from "./multiplex-reader.ts";
-import { parentName } from "./names.ts";
 import { type StepCount, wildmatch } from "./wildmatch.ts";
 
 const MAX_RULE = 8191;
@@ -41,13 +40,14 @@ export interface MergeRule {
   /** Patterns end at any blank, not only at the end of the line. */
   readonly words: boolean;
   readonly perishable: boolean;
+  /** Its rules take the place of this one: it is read where it is named and nowhere else (`. file`). */
+  readonly once: boolean;
+  /** The directory whose merge file named it; undefined: the client did. */
+  readonly base?: string;
 }
 
 /** One rule of the list. */
 export type Rule = FilterRule | MergeRule;
-
-/** Reads the merge file `file` of the directory `directory` (a name); undefined if it has none. */
-export type MergeFileReader = (directory: string, file: string) => Promise<string | undefined>;
 
 const ACTIONS: ReadonlyMap<string, { readonly include: boolean; readonly side?: Side }> = new Map([
   ["+", { include: true }],
@@ -66,6 +66,8 @@ const NAMED_ACTIONS: ReadonlyMap<string, string> = new Map([
   ["protect", "P"],
   ["risk", "R"],
   ["clear", "!"],
+  ["merge", "."],
+  ["dir-merge", ":"],
 ]);
 
 /** What `-C` excludes everywhere: rsync(1), "--cvs-exclude". */
@@ -98,8 +100,8 @@ function filterRule(include: boolean, side: Side | undefined, modifiers: string,
   };
 }
 
-/** Rules for a per-directory merge file: `: name` with its modifiers. */
-function mergeRules(modifiers: string, name: string, text: string): Rule[] {
+/** Rules for a merge file: `: name`, or `. name` within another, with its modifiers. */
+function mergeRules(modifiers: string, name: string, text: string, base: string | undefined): Rule[] {
   const cvs = modifiers.includes("C");
   const file = (cvs && name === "" ? ".cvsignore" : name).replace(/^\//, "");
   if (file === "" || file.includes("/")) throw refused(text);
@@ -112,8 +114,10 @@ function mergeRules(modifiers: string, name: string, text: string): Rule[] {
     plain,
     words: cvs || modifiers.includes("w"),
     perishable: modifiers.includes("p"),
+    once: text.startsWith("."),
+    ...(base !== undefined && { base }),
   };
-  return modifiers.includes("e") ? [merge, filterRule(false, side, "", file)] : [merge];
+  return modifiers.includes("e") ? [merge, filterRule(false, side, "", file, base)] : [merge];
 }
 
 /**
@@ -122,12 +126,13 @@ function mergeRules(modifiers: string, name: string, text: string): Rule[] {
  */
 export function parseRule(text: string, deleteExcluded: boolean, base?: string): readonly Rule[] | "clear" {
   if (text === "!") return "clear";
-  if (text === "-C") return CVS_PATTERNS.split(" ").map((pattern) => filterRule(false, undefined, "p", pattern, base));
+  if (text === "-C" || text === "-C ") return CVS_PATTERNS.split(" ").map((pattern) => filterRule(false, undefined, "p", pattern, base));
   const kind = text.charAt(0);
   const match = /^.[,]?([/!srpxCenw+-]*)(?:[ _](.*))?$/s.exec(text);
   const modifiers = match?.[1] ?? "";
   const pattern = match?.[2] ?? "";
-  if (match && kind === ":" && base === undefined) return mergeRules(modifiers, pattern, text);
+  // A file named by the client is one of its own: it sends what is in it.
+  if (match && (kind === ":" || (kind === "." && base !== undefined))) return mergeRules(modifiers, pattern, text, base);
   if (kind === ":" || kind === ".") throw refused(text);
   const action = ACTIONS.get(kind);
   if (!action || !match || pattern === "") throw new ProtocolError(`Unknown filter rule: ${text.slice(0, 100)}`);
@@ -137,9 +142,9 @@ export function parseRule(text: string, deleteExcluded: boolean, base?: string):
   return [filterRule(action.include, side, modifiers, pattern, base)];
 }
 
-/** The rules of a merge file found in the directory `base`. */
-function parseMergeFile(merge: MergeRule, content: string, deleteExcluded: boolean, base: string): FilterRule[] {
-  let rules: FilterRule[] = [];
+/** The rules of a merge file found in the directory `base`; they may name further ones. */
+export function parseMergeFile(merge: MergeRule, content: string, deleteExcluded: boolean, base: string): Rule[] {
+  let rules: Rule[] = [];
   const lines = merge.words ? content.split(/\s+/) : content.split(/[\r\n\0]+/);
   for (const line of lines) {
     if (line === "" || (!merge.words && /^[#;]/.test(line))) continue;
@@ -148,108 +153,25 @@ function parseMergeFile(merge: MergeRule, content: string, deleteExcluded: boole
       const side = merge.side ?? (deleteExcluded ? "sender" : undefined);
       rules.push(filterRule(merge.plain === "+", side, merge.perishable ? "p" : "", line, base));
     } else {
-      const [word = "", ...rest] = line.split(/[ _]/);
-      const named = NAMED_ACTIONS.get(word.replace(/,.*/, ""));
-      const short =
-        named === undefined ? line : named === "!" ? "!" : `${named}${word.slice(word.indexOf(",") + 1 || word.length)} ${rest.join(" ")}`;
-      const parsed = parseRule(short, deleteExcluded, base);
+      const parsed = parseRule(shortForm(line), deleteExcluded, base);
       if (parsed === "clear") rules = [];
-      else for (const rule of parsed) if (!("file" in rule)) rules.push(merge.side ? { ...rule, side: rule.side ?? merge.side } : rule);
+      else for (const rule of parsed) rules.push(merge.side ? { ...rule, side: rule.side ?? merge.side } : rule);
     }
     if (rules.length > MAX_RULES) throw new ProtocolError("too many rules in a merge file");
   }
   return rules;
 }
 
-/** The rules of one run for one side, in order. */
-export class FilterList {
-  readonly #rules: readonly Rule[];
-  readonly #side: Side;
-  readonly #root: string;
-  readonly #deleteExcluded: boolean;
-  readonly #readMergeFile: MergeFileReader | undefined;
-  readonly #merges: boolean;
-  /** Of the name that is being asked for. */
-  #count: StepCount = { steps: 0 };
-  /** Rules of merge files by merge rule and directory. */
-  readonly #merged = new Map<MergeRule, Map<string, readonly FilterRule[]>>();
-
-  /** `root`: the virtual path of the transfer root as characters 0–255, without trailing `/`. */
-  constructor(
-    rules: readonly Rule[],
-    side: Side,
-    root: string,
-    merging?: { readonly read: MergeFileReader; readonly deleteExcluded: boolean },
-  ) {
-    this.#rules = rules.filter((rule) => rule.side === undefined || rule.side === side);
-    this.#side = side;
-    this.#root = root;
-    this.#readMergeFile = merging?.read;
-    this.#deleteExcluded = merging?.deleteExcluded ?? false;
-    this.#merges = this.#rules.some((rule) => "file" in rule);
-  }
-
-  /** True if there is no rule at all. */
-  get empty(): boolean {
-    return this.#rules.length === 0;
-  }
-
-  /** To be awaited before names in `directory` are asked for: reads its merge files and its parents'. */
-  enter(directory: string): Promise<void> | undefined {
-    return this.#merges ? this.#load(directory) : undefined;
-  }
-
-  async #load(directory: string): Promise<void> {
-    if (directory !== ".") await this.#load(parentName(directory));
-    for (const rule of this.#rules) {
-      if (!("file" in rule)) continue;
-      const known = this.#merged.get(rule) ?? new Map<string, readonly FilterRule[]>();
-      this.#merged.set(rule, known);
-      if (known.has(directory)) continue;
-      const content = await this.#readMergeFile?.(directory, rule.file);
-      const rules = content === undefined ? [] : parseMergeFile(rule, content, this.#deleteExcluded, directory);
-      known.set(
-        directory,
-        rules.filter(({ side }) => side === undefined || side === this.#side),
-      );
-    }
-  }
-
-  /**
-   * True if the first rule that matches `name` (relative to the transfer root) excludes it. `ignorePerishable`: within
-   * a directory that is being deleted.
-   */
-  excludes(name: string, isDirectory: boolean, ignorePerishable = false): boolean {
-    this.#count = { steps: 0 };
-    for (const rule of this.#rules) {
-      const found =
-        "file" in rule
-          ? this.#decidedBy(rule, name, isDirectory, ignorePerishable)
-          : this.#decides(rule, name, isDirectory, ignorePerishable)
-            ? rule
-            : undefined;
-      if (found) return !found.include;
-    }
-    return false;
-  }
-
-  /** The first rule that matches in the merge files on the way from the name's directory upwards. */
-  #decidedBy(merge: MergeRule, name: string, isDirectory: boolean, ignorePerishable: boolean): FilterRule | undefined {
-    const byDirectory = this.#merged.get(merge);
-    for (let directory = parentName(name); ; directory = parentName(directory)) {
-      const found = byDirectory?.get(directory)?.find((rule) => this.#decides(rule, name, isDirectory, ignorePerishable));
-      if (found || directory === "." || !merge.inherits) return found;
-    }
-  }
-
-  #decides(rule: FilterRule, name: string, isDirectory: boolean, ignorePerishable: boolean): boolean {
-    if (ignorePerishable && rule.perishable) return false;
-    const below = rule.base !== undefined && rule.base !== "." && rule.anchored ? name.slice(rule.base.length + 1) : name;
-    return matches(rule, rule.absolutePath ? `${this.#root}/${name}`.replace(/^\/+/, "") : below, isDirectory, this.#count);
-  }
+/** `exclude,/ name` as `-/ name`; what is short already stays as it is. */
+function shortForm(line: string): string {
+  const [, word = "", modifiers = "", rest = ""] = /^([a-z-]+)(?:,([^ _]*))?(?:[ _](.*))?$/s.exec(line) ?? [];
+  const action = NAMED_ACTIONS.get(word);
+  if (action === undefined) return line;
+  return action === "!" ? "!" : `${action}${modifiers} ${rest}`;
 }
 
-function matches(rule: FilterRule, name: string, isDirectory: boolean, count: StepCount): boolean {
+/** True if `rule` is about `name`, relative to what the rule's pattern is relative to. `count`: see `wildmatch`. */
+export function matches(rule: FilterRule, name: string, isDirectory: boolean, count: StepCount): boolean {
   if (rule.directoryOnly && !isDirectory) return rule.negated;
   return matchesPattern(rule, name, isDirectory, count) !== rule.negated;
 }

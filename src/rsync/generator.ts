@@ -29,8 +29,6 @@ export class Generator {
   readonly #planner: FilePlanner;
   readonly #indexes: FileIndexEncoder;
   readonly #beforeDirectory: (position: number) => Promise<void>;
-  /** Directories being made, by name; false: it failed, and so did everything below. */
-  readonly #made = new Map<string, Promise<boolean>>();
   #skippedBelow: string | undefined;
 
   /** `beforeDirectory` is called when the turn of a directory comes (deletions during the transfer). */
@@ -162,7 +160,7 @@ export class Generator {
     const made = new Promise<boolean>((resolve) => {
       settle = resolve;
     });
-    this.#made.set(name, made);
+    this.#upload.made.set(name, made);
     return this.#directoryStep(position, name, path, settle).finally(() => settle(true));
   }
 
@@ -190,6 +188,7 @@ export class Generator {
     return () => {
       if (made && known) {
         if (!options.itemize && levels.name > 1) this.#run.info(`${shownName(name)}/ is uptodate`);
+        else if (options.reportUnchanged || levels.name > 1) this.#report(position, { flags: ItemFlag.localChange });
         return;
       }
       if (made) this.#report(position, { flags: ItemFlag.isNew | ItemFlag.localChange });
@@ -202,7 +201,7 @@ export class Generator {
 
   /** Makes a directory after its parent, in place of a file if one is in the way. Says whether that worked. */
   async #make(position: number, name: string, path: string, inTheWay: boolean): Promise<boolean> {
-    const parent = name === "." ? undefined : this.#made.get(parentName(name));
+    const parent = name === "." ? undefined : this.#upload.made.get(parentName(name));
     if (parent && !(await parent)) return false;
     const { fileSystem, options } = this.#run;
     const { list } = this.#upload;

@@ -62,7 +62,7 @@ export async function shakeHands(
   if (protocol >= 30) writer.out.u8(compat);
   const seed = options.checksumSeed || defaultSeed;
   writer.out.i32(seed);
-  writer.startMultiplexing();
+  writer.setMultiplexing(true);
   reader.setDemultiplexing(clientMultiplexes(options, protocol));
   return { protocol, seed, compat };
 }

@@ -1,7 +1,7 @@
 /** Reads the merge files of filter rules from the file system. Knows no rules. */
 import { FsError } from "../errors.ts";
 import type { FileSystem } from "../vfs/file-system.ts";
-import type { MergeFileReader } from "./filter-rules.ts";
+import type { MergeFileReader } from "./filter-list.ts";
 import { isMissing, reasonText } from "./error-text.ts";
 import { ExitStatus, RsyncExit } from "./exit-codes.ts";
 import { joinPath, toText } from "./names.ts";

@@ -47,10 +47,10 @@ export class MultiplexWriter {
     return this.#lastSentAt;
   }
 
-  /** From now on everything is cut in frames. */
-  startMultiplexing(): void {
+  /** From now on everything is cut in frames, or nothing is. */
+  setMultiplexing(multiplexing: boolean): void {
     this.flush();
-    this.#multiplexing = true;
+    this.#multiplexing = multiplexing;
   }
 
   /** Says that values were appended to `out`: they go out when there are enough of them, or at the end of this turn. */

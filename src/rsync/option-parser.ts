@@ -216,9 +216,6 @@ export class OptionParser {
 
   #checkUpload(): void {
     const { options } = this;
-    if (options.filesFrom !== undefined && options.filesFrom !== "-") {
-      this.refuse(ExitStatus.unsupported, "rsync: a --files-from list on the server is not supported");
-    }
     if (options.paths.length > 1) this.refuse(ExitStatus.usage, "rsync: ERROR: only one destination may be given");
     if (options.backup && options.suffix?.includes("/")) this.refuse(ExitStatus.usage, "rsync: --suffix cannot contain slashes");
   }

@@ -4,22 +4,19 @@
  */
 import { ProtocolError } from "../errors.ts";
 import { DownloadListBuilder } from "./download-list.ts";
-import { ExitStatus, RsyncExit } from "./exit-codes.ts";
 import { NDX_DEL_STATS, NDX_DONE } from "./file-index.ts";
 import type { FileList } from "./file-list.ts";
 import { sortFileList } from "./file-list-sort.ts";
-import { FilterList, parseRule, receiveFilterRules } from "./filter-rules.ts";
+import { FilterList } from "./filter-list.ts";
+import { parseRule, receiveFilterRules } from "./filter-rules.ts";
+import { readNames, receiveNames } from "./listed-names.ts";
 import { mergeFileReader } from "./merge-files.ts";
-import { absolutePath, joinPath, shownName, toText, toWire } from "./names.ts";
+import { joinPath, shownName, toText, toWire } from "./names.ts";
 import type { Run } from "./run.ts";
 import { Sender } from "./sender.ts";
 import { DeflateTokenWriter } from "./tokens-deflate.ts";
 import { PlainTokenWriter } from "./tokens-plain.ts";
 
-/** Longest list of names on the server, and most names. */
-const MAX_NAMES_FILE = 64 * 1024 * 1024;
-const MAX_NAMES = 2_000_000;
-const MAX_NAME = 4095;
 /** Files removed at the same time (`--remove-source-files`). */
 const REMOVING = 16;
 
@@ -67,48 +64,6 @@ async function fromNames(run: Run, builder: DownloadListBuilder, directory: stri
   const { filesFrom } = run.options;
   const names = filesFrom === "-" ? await receiveNames(run) : await readNames(run, filesFrom ?? "");
   return builder.fromNames(directory, names);
-}
-
-/** Names from the client; at protocol 30 they are not cut in frames. */
-async function receiveNames(run: Run): Promise<string[]> {
-  const { reader } = run;
-  if (run.protocol === 30) reader.setDemultiplexing(false);
-  const names: string[] = [];
-  for (;;) {
-    const name = await reader.decode((cursor) => {
-      let length = 0;
-      const mark = cursor.position;
-      while (cursor.u8() !== 0) {
-        if (++length > MAX_NAME) throw new ProtocolError("overlong name in the list of files");
-      }
-      cursor.position = mark;
-      const text = cursor.latin1(length);
-      cursor.u8();
-      return text;
-    });
-    if (name === "") break;
-    const text = toText(name);
-    if (text === undefined) run.problem(`rsync: [sender] "${name}": name is not valid UTF-8 or too long`);
-    else names.push(text);
-    if (names.length > MAX_NAMES) throw new RsyncExit(ExitStatus.outOfMemory, "rsync: too many names in the list of files");
-  }
-  if (run.protocol === 30) reader.setDemultiplexing(true);
-  return names;
-}
-
-/** Names from a file on the server. */
-async function readNames(run: Run, path: string): Promise<string[]> {
-  const handle = await run.fileSystem.open(absolutePath(path), { read: true });
-  try {
-    const { size } = await handle.stat();
-    if (size > MAX_NAMES_FILE) throw new RsyncExit(ExitStatus.outOfMemory, "rsync: the list of files is too long");
-    const chunks = await handle.read(0, size);
-    const text = Buffer.concat(chunks).toString("utf8");
-    const lines = run.options.from0 ? text.split("\0") : text.split(/[\r\n]/).filter((line) => !/^[#;]/.test(line));
-    return lines.filter((line) => line !== "");
-  } finally {
-    await handle.close();
-  }
 }
 
 /** Removes what arrived safely at the client, a few files at a time and each once, however often the client says so. */

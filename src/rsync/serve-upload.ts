@@ -8,11 +8,13 @@ import { Deletion } from "./deletion.ts";
 import { resolveDestination } from "./destination.ts";
 import { beginWalk, DestinationIndex } from "./destination-index.ts";
 import { FileIndexEncoder, NDX_DEL_STATS } from "./file-index.ts";
-import { receiveFileList } from "./file-list-receive.ts";
+import { type ReceivedFileList, receiveFileList } from "./file-list-receive.ts";
 import { sortFileList } from "./file-list-sort.ts";
 import { FilePlanner } from "./file-plan.ts";
-import { FilterList, parseRule, receiveFilterRules } from "./filter-rules.ts";
+import { FilterList } from "./filter-list.ts";
+import { parseRule, receiveFilterRules } from "./filter-rules.ts";
 import { Generator } from "./generator.ts";
+import { forwardNames } from "./listed-names.ts";
 import { mergeFileReader } from "./merge-files.ts";
 import { absolutePath, parentName, toWire } from "./names.ts";
 import { EntryFlag, type FileList } from "./file-list.ts";
@@ -43,7 +45,7 @@ function tokenReader(run: Run): TokenReader {
 export async function serveUpload(run: Run): Promise<void> {
   const { options, protocol } = run;
   const rules = expectsFilterList(options, protocol) ? await receiveFilterRules(run.reader, options.deleteExcluded) : [];
-  const received = await receiveFileList(run.reader, options, run.format);
+  const received = await receiveList(run);
   if (!options.ignoreErrors) run.ioError |= received.ioError;
   run.listed = true;
   const { list } = received;
@@ -80,6 +82,21 @@ export async function serveUpload(run: Run): Promise<void> {
     await receiver.settled();
     tokens.close();
   }
+}
+
+/** The list of the client, who may be told the names it is to hold meanwhile (`--files-from=:FILE`). */
+async function receiveList(run: Run): Promise<ReceivedFileList> {
+  const { filesFrom } = run.options;
+  const receiving = receiveFileList(run.reader, run.options, run.format);
+  if (filesFrom === undefined || filesFrom === "-") return receiving;
+  const forwarding = forwardNames(run, filesFrom).catch((error: unknown) => {
+    run.reader.fail(error instanceof Error ? error : new Error("names not forwarded", { cause: error }));
+    throw error;
+  });
+  const [received, forwarded] = await Promise.allSettled([receiving, forwarding]);
+  if (forwarded.status === "rejected") throw forwarded.reason;
+  if (received.status === "rejected") throw received.reason;
+  return received.value;
 }
 
 /** True if everything below the destination will be compared. */

@@ -37,6 +37,8 @@ export class Upload {
   readonly replaced = new Map<number, number>();
   /** What did not match its checksum in the first phase, with the flags it was asked for. */
   readonly redo: { readonly position: number; readonly flags: number }[] = [];
+  /** Directories being made, by name: what goes below waits. */
+  readonly made = new Map<string, Promise<boolean>>();
   #decided = 0;
   #awaited = Number.POSITIVE_INFINITY;
   #onDecided: () => void = () => undefined;

@@ -42,6 +42,10 @@ const SOURCE: Tree = {
   ".rsync-filter": { content: "# comment\n- *.log\n+ keep.me\nexclude /older.txt\nP extradir/\n" },
   "dir/.rsync-filter": { content: "- /inner.txt\n" },
   "dir/.cvsignore": { content: "sub *.bin" },
+  ".nest": { content: "clear\n: .deeper\n- *.log\n. .more\n" },
+  ".more": { content: "- big.bin\n" },
+  "dir/.deeper": { content: "- /inner.txt\n+ deep.txt\n" },
+  "dir/sub/.deeper": { content: "- *\n" },
   "script.sh": { content: "#!/bin/sh", mode: 0o755 },
   "tool.sh": { content: "#!/bin/sh #2", mode: 0o770 },
   "no-tool.sh": { content: "no longer runs", mode: 0o640 },
@@ -60,6 +64,10 @@ const TARGET: Tree = {
   "extra.txt": { content: "extra" },
   ".rsync-filter": { content: "- *.log\n- e3.txt\n" },
   "dir/.rsync-filter": { content: "- extra3.txt\n" },
+  ".nest": { content: "exclude nothing\ndir-merge .deeper\n- no_tool.sh\nmerge .more\n" },
+  ".more": { content: "- extra.txt\n" },
+  "dir/.deeper": { content: "- extra3.txt\n" },
+  "extradir/.deeper": { content: "- e1.txt\ndir-merge .nest\n" },
   "extradir/e1.txt": { content: "e1" },
   "extradir/e2.log": { content: "e2" },
   "extradir/below/e3.txt": { content: "e3" },
@@ -76,6 +84,7 @@ const OTHER: Tree = {
   "new.txt": { content: "new", mtime: TIME + 7 },
   "dir/inner.txt": { content: "inner", mtime: TIME + 99 },
   "dir/sub/deep.txt": { content: "other content" },
+  "names.lst": { content: "# a comment\n\nnew.txt\r\n./dir/sub\n\n\ndir/inner.txt\nno-such-file" },
 };
 
 /** Options, with the source as `S` and the target as `T`. */
@@ -165,6 +174,9 @@ const SPECIAL: readonly Case[] = [
   { options: "-ar --files-from=LIST", paths: ["S/", "T/"] },
   { options: "-a --files-from=LIST", paths: ["S/", "T/"], list: "dir/./sub\n./new.txt\n/../dir/../older.txt\ndir/./\n" },
   { options: "-rlt --files-from=LIST", paths: ["S/", "T/"], list: "dir/sub/./deep.txt\nsp ace\n" },
+  { options: "-a --filter=:_.nest" },
+  { options: "-a --filter=:_.nest --delete" },
+  { options: "-a --files-from=REMOTE", paths: ["S/", "T/"] },
   { options: "-aR --no-implied-dirs", paths: ["S/./dir/sub/deep.txt", "T/"] },
   { options: "-anR --no-implied-dirs -y", paths: ["S/./dir/sub/deep.txt", "T/"] },
   ...["-a", "-av", "-avv", "-avv --delete", "-avv --existing", "-avv --ignore-existing", "-avvu --max-size=10"].map((options) => ({
@@ -248,7 +260,10 @@ function argumentsOf({ options, plain, paths = ["S/", "T/"] }: Case, up: boolean
     const isTarget = index === paths.length - 1 && paths.length > 1;
     return isTarget === up ? `host:.${MOUNT}/${serial}/${place(path)}` : place(path);
   });
-  return [...words(options).map((word) => word.replace("LIST", join(directory, "list"))), ...(plain ? [] : ["-i"]), ...spelled];
+  const named = words(options).map((word) =>
+    word.replace("LIST", join(directory, "list")).replace("REMOTE", `host:.${MOUNT}/${serial}/other/names.lst`),
+  );
+  return [...named, ...(plain ? [] : ["-i"]), ...spelled];
 }
 
 async function ours(test: Case, up: boolean, times: boolean, extra: readonly string[]): Promise<Outcome> {
@@ -340,7 +355,7 @@ describe.skipIf(!present).each(Object.entries(STORES))("rsync with files in %s",
       await compare(test, up, []);
     });
     it.each(kind === "memory" ? ["29", "30"] : [])("protocol %s", async (protocol) => {
-      for (const options of ["-a", "-az --delete", "-ac", "-a --append", "-aH --files-from=LIST"]) {
+      for (const options of ["-a", "-az --delete", "-ac", "-a --append", "-aH --files-from=LIST", "-a --files-from=REMOTE"]) {
         await compare({ options }, up, [`--protocol=${protocol}`]);
       }
     });

@@ -9,7 +9,8 @@ import { blockSum, rollingSum, transferDigest } from "../../../src/rsync/checksu
 import { FileIndexDecoder, FileIndexEncoder, NDX_DEL_STATS, NDX_DONE } from "../../../src/rsync/file-index.ts";
 import { FileList } from "../../../src/rsync/file-list.ts";
 import { sortedOrder, sortFileList, sortKey } from "../../../src/rsync/file-list-sort.ts";
-import { FilterList, parseRule } from "../../../src/rsync/filter-rules.ts";
+import { FilterList } from "../../../src/rsync/filter-list.ts";
+import { parseRule } from "../../../src/rsync/filter-rules.ts";
 import { Md4 } from "../../../src/rsync/md4.ts";
 import { decodeSumHeader, encodeSumHeader, sumHeaderFor } from "../../../src/rsync/sums.ts";
 import { wildmatch } from "../../../src/rsync/wildmatch.ts";
