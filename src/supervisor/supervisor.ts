@@ -247,7 +247,7 @@ export class Supervisor {
     const { connections, penalties, budget, door } = parts;
     switch (message.type) {
       case "taken":
-        worker.taken();
+        worker.taken(message.id);
         return;
       case "named": {
         const refusal = connections.named(message.id, message.address);

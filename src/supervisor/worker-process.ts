@@ -62,7 +62,8 @@ export class WorkerProcess {
   readonly #child: ChildProcess;
   #open = 0;
   #fresh = 0;
-  #untaken = 0;
+  /** Handed over and not taken yet: should the process end first, nobody else would close them. */
+  readonly #untaken = new Map<number, Socket>();
   #busyShare = 0;
   readonly #addresses = new Map<string, number>();
   /** Addresses without a connection, and when they had their last one; the oldest first. */
@@ -81,6 +82,8 @@ export class WorkerProcess {
       if (isGone) return;
       isGone = true;
       this.isReady = false;
+      for (const socket of this.#untaken.values()) socket.destroy();
+      this.#untaken.clear();
       events.gone(how);
     };
     this.#child.on("message", (message) => events.message(message as ToSupervisor));
@@ -101,14 +104,14 @@ export class WorkerProcess {
   /** How busy it is: the lowest is given the next connection. */
   get load(): number {
     const busy = this.#open > 0 ? this.#busyShare * BUSY_WEIGHT : 0;
-    return busy + this.#fresh + (this.#open - this.#fresh) * SETTLED_WEIGHT + this.#untaken * UNTAKEN_WEIGHT;
+    return busy + this.#fresh + (this.#open - this.#fresh) * SETTLED_WEIGHT + this.#untaken.size * UNTAKEN_WEIGHT;
   }
 
   /** True if a further connection from `address` should come to those that are here. */
   attracts(address: string): boolean {
     const here = this.#addresses.get(address) ?? 0;
     const isKnown = here > 0 || performance.now() - (this.#left.get(address) ?? Number.NEGATIVE_INFINITY) < REMEMBERED_MS;
-    return isKnown && here < TOGETHER && this.#untaken < TOGETHER && this.#busyShare < TOO_BUSY;
+    return isKnown && here < TOGETHER && this.#untaken.size < TOGETHER && this.#busyShare < TOO_BUSY;
   }
 
   /** Sends a message; one that cannot be sent is lost with its process. */
@@ -116,20 +119,24 @@ export class WorkerProcess {
     if (this.#child.connected) this.#child.send(message, () => undefined);
   }
 
-  /** Hands a socket over that nobody has read from; it is no longer ours. */
+  /**
+   * Hands a socket over that nobody has read from; it is no longer the caller's. Our copy is kept until the worker says that
+   * it has its own: Node 20 and 24 never close, nor report, what they had queued for a process that is killed.
+   */
   hand(message: Extract<ToWorker, { type: "connection" }>, socket: Socket): void {
     this.#open++;
     this.#fresh++;
-    this.#untaken++;
+    this.#untaken.set(message.id, socket);
     this.#addresses.set(message.address, (this.#addresses.get(message.address) ?? 0) + 1);
-    this.#child.send(message, socket, { keepOpen: false }, (error) => {
+    this.#child.send(message, socket, { keepOpen: true }, (error) => {
       if (error) socket.destroy();
     });
   }
 
   /** The worker has a socket that was handed over. */
-  taken(): void {
-    this.#untaken--;
+  taken(id: number): void {
+    this.#untaken.get(id)?.destroy();
+    this.#untaken.delete(id);
   }
 
   /** A connection that was handed over from `address` is gone. */

@@ -1,4 +1,5 @@
 /** Several worker processes behind one port: one tree, one set of limits, and a crash that ends only its own sessions. */
+import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { connect } from "node:net";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
@@ -182,6 +183,27 @@ it("serves again at once after the supervisor was killed", async () => {
   );
 });
 
+it("forgets no connection that a killed worker was handed and had not taken", async () => {
+  gateway = await startGateway({ serverYaml: ["workers: 1"] });
+  const [worker] = await untilReady(gateway, 1);
+  const pid = worker?.pid ?? 0;
+  process.kill(pid, "SIGSTOP");
+  const sockets = Array.from({ length: 10 }, () => connect({ host: "127.0.0.1", port: gateway?.port ?? 0 }));
+  await Promise.all(sockets.map((socket) => once(socket, "connect")));
+  // Those that were accepted late are served by the next worker.
+  const settled = sockets.map((socket) => {
+    socket.on("error", () => undefined);
+    return Promise.race([once(socket, "data"), once(socket, "close")]);
+  });
+  const beforeLast = connect({ host: "127.0.0.1", port: gateway.port }); // those before have been accepted when it has
+  await once(beforeLast, "connect");
+  beforeLast.destroy();
+  process.kill(pid, "SIGKILL");
+  await Promise.all(settled);
+  for (const socket of sockets) socket.destroy();
+  expect((await SshSftpClient.connect(gateway)).isClosed).toBe(false);
+});
+
 it("loses no first byte of a client that speaks at once, on either worker", async () => {
   const running = await start();
   for (let i = 0; i < 20; i++) {
@@ -227,7 +249,7 @@ describe("behind a load balancer", () => {
     let text = "";
     for await (const chunk of socket) text += String(chunk);
     expect(text).toBe("");
-    expect(logged(running, "load balancer's connection refused")[0]).toMatchObject({ reason: "no PROXY header" });
+    await vi.waitFor(() => expect(logged(running, "load balancer's connection refused")[0]).toMatchObject({ reason: "no PROXY header" }));
     const [one, other] = [await startBalancer(running.port, from("192.0.2.7")), await startBalancer(running.port, from("192.0.2.9"))];
     const silent = connect(one, "127.0.0.1").resume();
     const closed = new Promise((resolve) => silent.once("close", resolve));
