@@ -232,6 +232,7 @@ export class DownloadListBuilder {
       this.#run.problem(`rsync: [sender] "${path}": name is too long`);
       return false;
     }
+    this.#run.hold(name.length);
     this.#sent.add(name);
     if (this.#roots.at(-1) !== root) this.#roots.push(root);
     this.#pending.push({ name, path, attributes, flags });

@@ -19,6 +19,8 @@ export interface FileListLimits {
   readonly entries: number;
   /** Bytes of all names together. */
   readonly nameBytes: number;
+  /** Called with the bytes of text of each entry; throws when there is no room for it. */
+  readonly hold?: (textBytes: number) => void;
 }
 
 /** Limits unless the caller has others. */
@@ -103,6 +105,7 @@ export class FileListDecoder {
     else this.#attributes(cursor, flags, name);
     this.#nameLength = length;
     this.#nameBytes += length;
+    this.#limits.hold?.(length);
     if (this.list.length > this.#limits.entries || this.#nameBytes > this.#limits.nameBytes) {
       throw new RsyncExit(ExitStatus.outOfMemory, "rsync: the file list is too large for this server");
     }
@@ -191,6 +194,7 @@ export class FileListDecoder {
   #linkTarget(cursor: ByteCursor): string {
     const length = this.#int30(cursor);
     if (length < 1 || length > MAX_NAME) throw new ProtocolError("invalid length of a symbolic link in the file list");
+    this.#limits.hold?.(length);
     return cursor.latin1(length);
   }
 

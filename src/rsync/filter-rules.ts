@@ -212,8 +212,12 @@ function lastComponents(name: string, count: number): string {
   return name.slice(at + 1);
 }
 
-/** Reads the rule list at the start of the client's stream. */
-export async function receiveFilterRules(reader: MultiplexReader, deleteExcluded: boolean): Promise<Rule[]> {
+/** Reads the rule list at the start of the client's stream. `hold` is called with the bytes of each rule and may throw. */
+export async function receiveFilterRules(
+  reader: MultiplexReader,
+  deleteExcluded: boolean,
+  hold: (textBytes: number) => void,
+): Promise<Rule[]> {
   let rules: Rule[] = [];
   for (let count = 0; count < MAX_RULES; count++) {
     const text = await reader.decode((cursor) => {
@@ -222,6 +226,7 @@ export async function receiveFilterRules(reader: MultiplexReader, deleteExcluded
       return length === 0 ? undefined : cursor.latin1(length);
     });
     if (text === undefined) return rules;
+    hold(text.length);
     const parsed = parseRule(text, deleteExcluded);
     if (parsed === "clear") rules = [];
     else rules.push(...parsed);

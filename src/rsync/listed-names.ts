@@ -36,6 +36,7 @@ export async function receiveNames(run: Run): Promise<string[]> {
       return text;
     });
     if (name === "") break;
+    run.hold(name.length);
     const text = toText(name);
     if (text === undefined) run.problem(`rsync: [sender] "${name}": name is not valid UTF-8 or too long`);
     else names.push(text);
@@ -51,6 +52,7 @@ export async function readNames(run: Run, path: string): Promise<string[]> {
   try {
     const { size } = await handle.stat();
     if (size > MAX_NAMES_FILE) throw new RsyncExit(ExitStatus.outOfMemory, "rsync: the list of files is too long");
+    run.hold(size);
     const chunks = await handle.read(0, size);
     const text = Buffer.concat(chunks).toString("utf8");
     const lines = run.options.from0 ? text.split("\0") : text.split(/[\r\n]/).filter((line) => !/^[#;]/.test(line));

@@ -31,6 +31,7 @@ export interface RunParts {
   readonly writer: MultiplexWriter;
   readonly fileSystem: FileSystem;
   readonly budget: ByteBudget | undefined;
+  readonly hold: (textBytes: number) => void;
   /** Notes about interrupted uploads; none: they cannot be gone on with. */
   readonly notes: UploadNotesStore | undefined;
   readonly log: RunLog;
@@ -47,6 +48,8 @@ export class Run {
   readonly writer: MultiplexWriter;
   readonly fileSystem: FileSystem;
   readonly budget: ByteBudget | undefined;
+  /** Counts an entry of a list, or a rule, by the bytes of its text. Throws `RsyncExit` when there is no room for more. */
+  readonly hold: (textBytes: number) => void;
   /** Notes about interrupted uploads; none: they cannot be gone on with. */
   readonly notes: UploadNotesStore | undefined;
   readonly log: RunLog;
@@ -68,6 +71,7 @@ export class Run {
     this.writer = parts.writer;
     this.fileSystem = parts.fileSystem;
     this.budget = parts.budget;
+    this.hold = parts.hold;
     this.notes = parts.notes;
     this.log = parts.log;
   }

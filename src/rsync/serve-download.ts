@@ -24,7 +24,7 @@ const REMOVING = 16;
 export async function serveDownload(run: Run): Promise<void> {
   const { options, reader, writer } = run;
   const startedAt = Date.now();
-  const rules = await receiveFilterRules(reader, options.deleteExcluded);
+  const rules = await receiveFilterRules(reader, options.deleteExcluded, run.hold);
   if (options.cvsExclude)
     for (const text of [":C", "-C"])
       rules.push(...[parseRule(text, options.deleteExcluded)].flatMap((parsed) => (parsed === "clear" ? [] : parsed)));

@@ -8,7 +8,7 @@ import { Deletion } from "./deletion.ts";
 import { resolveDestination } from "./destination.ts";
 import { beginWalk, DestinationIndex } from "./destination-index.ts";
 import { FileIndexEncoder, NDX_DEL_STATS } from "./file-index.ts";
-import { type ReceivedFileList, receiveFileList } from "./file-list-receive.ts";
+import { DEFAULT_LIMITS, type ReceivedFileList, receiveFileList } from "./file-list-receive.ts";
 import { sortFileList } from "./file-list-sort.ts";
 import { FilePlanner } from "./file-plan.ts";
 import { FilterList } from "./filter-list.ts";
@@ -44,7 +44,7 @@ function tokenReader(run: Run): TokenReader {
 /** Serves one upload up to the last byte of the protocol. What failed on the way is in `run`. */
 export async function serveUpload(run: Run): Promise<void> {
   const { options, protocol } = run;
-  const rules = expectsFilterList(options, protocol) ? await receiveFilterRules(run.reader, options.deleteExcluded) : [];
+  const rules = expectsFilterList(options, protocol) ? await receiveFilterRules(run.reader, options.deleteExcluded, run.hold) : [];
   const received = await receiveList(run);
   if (!options.ignoreErrors) run.ioError |= received.ioError;
   run.listed = true;
@@ -87,7 +87,7 @@ export async function serveUpload(run: Run): Promise<void> {
 /** The list of the client, who may be told the names it is to hold meanwhile (`--files-from=:FILE`). */
 async function receiveList(run: Run): Promise<ReceivedFileList> {
   const { filesFrom } = run.options;
-  const receiving = receiveFileList(run.reader, run.options, run.format);
+  const receiving = receiveFileList(run.reader, run.options, run.format, { ...DEFAULT_LIMITS, hold: run.hold });
   if (filesFrom === undefined || filesFrom === "-") return receiving;
   const forwarding = forwardNames(run, filesFrom).catch((error: unknown) => {
     run.reader.fail(error instanceof Error ? error : new Error("names not forwarded", { cause: error }));

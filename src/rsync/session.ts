@@ -21,6 +21,7 @@ import { Run, type RunLog } from "./run.ts";
 import { serveDownload } from "./serve-download.ts";
 import { serveUpload } from "./serve-upload.ts";
 import type { ServerOptions } from "./server-options.ts";
+import { ListMemory, type ListShare } from "./list-memory.ts";
 import type { UploadNotesStore } from "./upload-notes.ts";
 
 /** What a run needs beside the channel. Times in milliseconds. */
@@ -28,6 +29,8 @@ export interface RsyncServerOptions {
   readonly log: RunLog;
   /** The process's budget; none: small files are not counted. */
   readonly budget?: ByteBudget;
+  /** The process's memory for lists; none: one for this run alone. */
+  readonly lists?: ListMemory;
   /** Notes about interrupted uploads; none: only `--append` goes on with them. */
   readonly notes?: UploadNotesStore;
   readonly now?: () => number;
@@ -76,6 +79,7 @@ class RsyncSession {
   readonly #writer: MultiplexWriter;
   readonly #parser = new OptionParser();
   readonly #now: () => number;
+  readonly #list: ListShare;
   #run: Run | undefined;
   #activeAt: number;
   #onNotSent: (index: number) => void = () => undefined;
@@ -86,6 +90,7 @@ class RsyncSession {
     this.#fileSystem = fileSystem;
     this.#settings = settings;
     this.#now = settings.now ?? Date.now;
+    this.#list = (settings.lists ?? new ListMemory()).open();
     this.#activeAt = this.#now();
     this.#writer = new MultiplexWriter(channel, this.#now);
     this.#reader = new MultiplexReader(channel, (tag, payload) => this.#message(tag, payload));
@@ -112,6 +117,7 @@ class RsyncSession {
     } catch (error) {
       return await this.#broken(error);
     } finally {
+      this.#list.release();
       this.#writer.flush();
       this.#reader.close();
     }
@@ -172,6 +178,7 @@ class RsyncSession {
       writer: this.#writer,
       fileSystem: this.#fileSystem,
       budget: this.#settings.budget,
+      hold: (textBytes) => this.#list.entry(textBytes),
       notes: this.#settings.notes,
       log: this.#settings.log,
     });
@@ -183,14 +190,20 @@ class RsyncSession {
     const keepAlive = this.#settings.keepAliveMs ?? Math.min(wanted, DEFAULT_KEEP_ALIVE);
     const idle = this.#settings.idleMs ?? DEFAULT_IDLE;
     let sent = this.#writer.sent;
+    let unsent = 0;
+    let takenAt = this.#now();
     const timer = setInterval(() => {
       const now = this.#now();
-      if (this.#writer.sent !== sent) this.#activeAt = now;
+      const { pendingBytes } = this.#channel;
+      if (this.#writer.sent !== sent || pendingBytes < unsent) this.#activeAt = now;
+      if (pendingBytes === 0) takenAt = now;
+      unsent = pendingBytes;
       const allowed = run.listed || run.options.sender || run.protocol >= 31;
-      if (allowed && this.#channel.pendingBytes === 0 && now - this.#writer.lastSentAt >= keepAlive) this.#writer.keepAlive();
+      if (allowed && pendingBytes === 0 && now - this.#writer.lastSentAt >= keepAlive) this.#writer.keepAlive();
       sent = this.#writer.sent;
-      if (now - this.#activeAt < idle) return;
-      const error = new RsyncExit(ExitStatus.timeout, "rsync: the connection was idle for too long");
+      const silence = now - this.#activeAt;
+      if (silence < idle && !isTimeout(run, silence, now - takenAt)) return;
+      const error = new RsyncExit(ExitStatus.timeout, `[server] io timeout after ${Math.floor(silence / 1000)} seconds -- exiting`);
       this.#reader.fail(error);
       this.#writer.fail(error);
     }, keepAlive / 3);
@@ -229,6 +242,16 @@ class RsyncSession {
     await Promise.race([this.#reader.discard(), late]);
     clearTimeout(timer);
   }
+}
+
+/**
+ * True when `--timeout` ends the run, as it does in rsync's servers: the client's list does not come, or the client does not
+ * take what we send. Later it may be silent, for what it takes shows that it lives. Times in milliseconds.
+ */
+function isTimeout({ options, listed }: Run, silence: number, notTaken: number): boolean {
+  if (options.timeout === 0) return false;
+  const listIsLate = !listed && !options.sender;
+  return (listIsLate ? silence : Math.min(silence, notTaken)) >= options.timeout * 1000;
 }
 
 /** Exit status and text for an error that broke the run. */
