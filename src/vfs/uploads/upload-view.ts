@@ -60,11 +60,19 @@ export class UploadView implements PendingUploads {
   async list(prefix: string): Promise<PendingEntry[]> {
     const { user } = this.#owner;
     const entries = new Map<string, PendingEntry>();
+    const before = this.#registry.liveBelow(user, prefix);
     for (const foreign of await this.#registry.foreign.listKnown(prefix)) entries.set(foreign.key, foreignEntry(foreign));
     for (const row of await this.#registry.resting.list(user, prefix)) entries.set(row.name, rowEntry(row));
-    for (const live of this.#registry.liveBelow(user, prefix)) {
-      const isShown = live.session === this.#owner.session ? live.handle.hidesPublished : live.handle.isLive || live.handle.received > 0;
-      if (isShown) entries.set(live.name, this.#liveEntry(live));
+    const open = this.#registry.liveBelow(user, prefix);
+    // What was published meanwhile may be missing from a listing of the store that was asked for at the same time.
+    const published = before.filter((live) => live.handle.published !== undefined && !open.includes(live));
+    for (const live of published) entries.set(live.name, { ...this.#liveEntry(live), state: "live-elsewhere" });
+    for (const live of open) {
+      const { name, session, handle } = live;
+      const goesFirst = session === this.#owner.session ? handle.hidesPublished : handle.received > 0;
+      if (goesFirst) entries.set(name, this.#liveEntry(live));
+      // As `find` has it: there is a file of that name, whatever comes of what was opened.
+      else if (handle.isLive && !entries.has(name)) entries.set(name, { ...this.#liveEntry(live), state: "live-elsewhere" });
     }
     return [...entries.values()].sort((one, other) => Buffer.compare(Buffer.from(one.key), Buffer.from(other.key)));
   }

@@ -73,6 +73,31 @@ describe.each(["memory", "local"] satisfies StoreKind[])("reading a file that is
     await writer.close();
   });
 
+  it("is listed with the size that stat shows, decided or not, and the published one first", async () => {
+    const folder = "/attachments/originals";
+    const sizes = async (vfs = fixture.vfs): Promise<Record<string, number>> => {
+      const listing = await vfs.opendir(folder);
+      const entries = (await listing.next()).map(({ name, attributes }) => [name, attributes.size] as const);
+      await listing.close();
+      for (const [name, size] of entries) expect((await vfs.stat(`${folder}/${name}`)).size, name).toBe(size);
+      return Object.fromEntries(entries);
+    };
+    await fixture.write(`${folder}/published`, "published");
+    const dropped = await fixture.vfs.open(`${folder}/dropped`, newFile);
+    await dropped.write(0, [Buffer.from("dropped")]);
+    await dropped.abort(new Error("gone"));
+    const open = [
+      await fixture.vfs.open(`${folder}/published`, { write: true }),
+      await fixture.vfs.open(`${folder}/dropped`, { write: true }),
+      await fixture.vfs.open(`${folder}/created`, { write: true, create: true }),
+      await fixture.vfs.open(file, newFile),
+    ];
+    const expected = { "a.bin": 0, created: 0, dropped: 7, published: 9 };
+    expect(await sizes()).toEqual(expected);
+    expect(await sizes(fixture.login("second"))).toEqual(expected);
+    for (const handle of open) await handle.abort(new Error("over"));
+  });
+
   it("goes on with the version that came of it and never with another one", async () => {
     const writer = await fixture.vfs.open(file, newFile);
     await writer.write(0, [Buffer.from("first")]);
