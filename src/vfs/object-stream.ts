@@ -23,7 +23,7 @@ export interface StreamRequest {
 export class ObjectStream {
   /** Of the whole object. */
   readonly info: ObjectInfo;
-  readonly end: number;
+  #end: number;
   readonly #chunks: AsyncIterator<Uint8Array>;
   readonly #destroy: () => void;
   readonly #budget: ByteBudget;
@@ -37,7 +37,7 @@ export class ObjectStream {
     budget: ByteBudget,
   ) {
     this.info = source.info;
-    this.end = range.end;
+    this.#end = range.end;
     this.#position = range.start;
     this.#chunks = source.body[Symbol.asyncIterator]();
     this.#destroy = () => source.destroy();
@@ -58,6 +58,16 @@ export class ObjectStream {
     }
   }
 
+  /** Offset behind the last byte that can be taken. */
+  get end(): number {
+    return this.#end;
+  }
+
+  /** Nothing from `end` on will be read: the GET is given up there. Not before `position`. */
+  cutAt(end: number): void {
+    this.#end = Math.max(this.#position, Math.min(this.#end, end));
+  }
+
   /** Offset in the object of the next byte. */
   get position(): number {
     return this.#position;
@@ -66,7 +76,7 @@ export class ObjectStream {
   /** Up to `length` bytes, fewer only at the end of the stream, as `FileHandle.read` hands them out. Rejects with a `StoreError`; then the stream is of no more use. */
   async take(length: number): Promise<Uint8Array[]> {
     const taken: Uint8Array[] = [];
-    let missing = Math.min(length, this.end - this.#position);
+    let missing = Math.min(length, this.#end - this.#position);
     while (missing > 0) {
       const chunk = this.#rest ?? (await this.#pull());
       if (!chunk) break;
@@ -77,7 +87,7 @@ export class ObjectStream {
       missing -= piece.length;
       this.#position += piece.length;
     }
-    if (this.#position === this.end) await this.#finish();
+    if (this.#position === this.#end) await this.#finish();
     return taken;
   }
 

@@ -11,6 +11,7 @@ import type { FetchedFile } from "./files-ahead.ts";
 import { head } from "./lookup.ts";
 import { ObjectStream } from "./object-stream.ts";
 import { ownCopy } from "../slab-pool.ts";
+import { type ByteSource, RANGE_BYTES, RangesAhead, StreamPace } from "./ranges-ahead.ts";
 import type { PublishedSource, PublishedSourceHandle } from "./published-source.ts";
 import { SkippedBytes } from "./skipped-bytes.ts";
 import { toFsError } from "./store-fault.ts";
@@ -57,7 +58,10 @@ export class ReadHandle implements FileHandle, PublishedSourceHandle {
   #fetched: FetchedFile | undefined;
   #object: SeenObject;
   #isVerified: boolean;
-  #stream: ObjectStream | undefined;
+  #stream: ByteSource | undefined;
+  /** What is fetched beside `#stream`, for a reader faster than one GET. */
+  #ranges: RangesAhead | undefined;
+  readonly #pace = new StreamPace();
   /** Bytes the next GET asks for; undefined: up to the end of the file. */
   #window: number | undefined;
   /** Where the last read ended: a GET that begins elsewhere is a seek. */
@@ -196,7 +200,7 @@ export class ReadHandle implements FileHandle, PublishedSourceHandle {
         continue;
       }
       const stream = await this.#streamAt(offset);
-      const taken = await stream.take(Math.min(end, this.#skipped.nextAfter(offset)) - offset);
+      const taken = await this.#takeFrom(stream, Math.min(end, this.#skipped.nextAfter(offset)) - offset);
       if (taken.length === 0) throw new StoreError("io", `the body of ${this.#object.key} ended at ${offset} before ${stream.end}`);
       for (const chunk of taken) {
         chunks.push(chunk);
@@ -205,8 +209,24 @@ export class ReadHandle implements FileHandle, PublishedSourceHandle {
     }
   }
 
+  /** Takes bytes and looks how long they took: a GET that is slow for its reader gets others beside it. */
+  async #takeFrom(stream: ByteSource, length: number): Promise<Uint8Array[]> {
+    if (this.#ranges || !(stream instanceof ObjectStream) || this.#window !== undefined) return stream.take(length);
+    const { clock, budget, trials } = this.#volume;
+    const fromMs = clock.now();
+    const taken = await stream.take(length);
+    const bytes = taken.reduce((sum, chunk) => sum + chunk.length, 0);
+    const rate = this.#pace.add(bytes, fromMs, clock.now());
+    if (rate === undefined || stream !== this.#stream) return taken;
+    const start = stream.position + RANGE_BYTES;
+    const open = (from: number, end: number): Promise<ObjectStream> => this.#get(from, end);
+    this.#ranges = RangesAhead.begin({ start, size: stream.end, rate, budget, trials, nowMs: () => clock.now(), open });
+    if (this.#ranges) stream.cutAt(start);
+    return taken;
+  }
+
   /** A stream whose next byte is at `offset`: the one there is, or a new GET. */
-  async #streamAt(offset: number): Promise<ObjectStream> {
+  async #streamAt(offset: number): Promise<ByteSource> {
     const current = this.#stream;
     if (current && offset >= current.position && offset < current.end) {
       if (offset === current.position) return current;
@@ -220,18 +240,27 @@ export class ReadHandle implements FileHandle, PublishedSourceHandle {
       }
     }
     const ranOut = current !== undefined && current.position === current.end && offset === current.end;
+    const next = ranOut ? this.#ranges?.takeOver(offset) : undefined;
+    if (next) {
+      current?.close();
+      this.#stream = next;
+      return next;
+    }
     this.#closeStream();
     if (ranOut) this.#window = this.#window === undefined ? undefined : this.#window * WINDOW_GROWTH;
     else if (this.#expected !== undefined && this.#expected !== offset) this.#window = FIRST_SEEK_WINDOW;
     return this.#openStream(offset);
   }
 
-  async #openStream(start: number): Promise<ObjectStream> {
+  #get(start: number, end: number): Promise<ObjectStream> {
     const { key, etag, size } = this.#object;
-    const end = this.#window === undefined ? size : Math.min(size, start + this.#window);
+    return ObjectStream.open(this.#volume.store, { key, etag, start, end, size }, this.#volume.budget, this.#stop.signal);
+  }
+
+  async #openStream(start: number): Promise<ByteSource> {
+    const { size } = this.#object;
     const tick = this.#volume.tree.tick();
-    const request = { key, etag, start, end, size };
-    const stream = await ObjectStream.open(this.#volume.store, request, this.#volume.budget, this.#stop.signal);
+    const stream = await this.#get(start, this.#window === undefined ? size : Math.min(size, start + this.#window));
     this.#stream = stream;
     if (!this.#isVerified) this.#volume.learn(stream.info, tick);
     this.#isVerified = true;
@@ -270,6 +299,9 @@ export class ReadHandle implements FileHandle, PublishedSourceHandle {
   #closeStream(): void {
     this.#stream?.close();
     this.#stream = undefined;
+    this.#ranges?.close();
+    this.#ranges = undefined;
+    this.#pace.reset();
     this.#cancelIdleCheck?.();
     this.#cancelIdleCheck = undefined;
   }

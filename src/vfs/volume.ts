@@ -13,6 +13,7 @@ import { FilesAhead } from "./files-ahead.ts";
 import { ListingOrders } from "./listing-order.ts";
 import { readTimes } from "./object-metadata.ts";
 import type { PendingUploads, PublishedChange } from "./pending-uploads.ts";
+import { ParallelTrials } from "./ranges-ahead.ts";
 import { isWhole, OPEN_TRUST_MS, type SeenObject, TreeCache } from "./tree-cache.ts";
 import type { Clock } from "./uploads/clock.ts";
 
@@ -102,6 +103,7 @@ export class Volume {
   readonly orders = new ListingOrders();
   readonly ahead = new FilesAhead(this);
   readonly lanes = new Lanes(METADATA_LANES);
+  readonly trials = new ParallelTrials();
   readonly #reported = new Set<string>();
   readonly #foreign: ChangeFollower;
   #lastUsedMs = 0;
