@@ -37,6 +37,8 @@ export async function* walk(target: Target): AsyncGenerator<readonly WalkEntry[]
     let isEmpty = extras.length === 0;
     volume.orders.begin(root);
     for await (const { page, tick } of pagesAhead(volume, root)) {
+      // What has something below it is a directory: spares whoever writes into it a look.
+      if (target.names.length > 0) volume.learnDirectory(root, undefined, tick);
       isEmpty = false;
       const files = page.filter((entry): entry is ListedObject => entry.kind === "object" && !entry.key.endsWith("/"));
       volume.orders.append(root, files);

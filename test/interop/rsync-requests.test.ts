@@ -13,7 +13,7 @@ import { createStoredFiles, MOUNT, type StoredFiles } from "../support/stored-fi
 import { RsyncTestServer, runRsync } from "./rsync-server.ts";
 
 const FOLDERS = 10;
-/** `RSYNC_FILES=10000` takes as many as the requirement says. */
+/** Written by rsync itself; `RSYNC_FILES=10000` takes as many as the requirement says. */
 const FILES = Number(process.env.RSYNC_FILES ?? 2_500);
 /** A listing has a thousand keys, and folders have markers. */
 const LISTINGS = Math.ceil((FILES + FOLDERS + 1) / 1000);
@@ -76,4 +76,29 @@ describe.skipIf(!requireTool("rsync"))(`a tree of ${FILES} files`, () => {
     rmSync(join(work, "src/d7/new.txt"));
     expect((await rsync("-a", "-O", "--delete")).requests).toEqual({ ListObjectsV2: LISTINGS, DeleteObject: 1 });
   }, 240_000);
+
+  it("asks once for 10,000 files that another program put there, then lists them and nothing else", async () => {
+    const count = 10_000;
+    const time = 1_600_000_000;
+    mkdirSync(join(work, "planted"));
+    s3.contents.put("museum", "alice/planted/", "");
+    for (let index = 0; index < count; index++) {
+      const path = join(work, "planted", `${index}.txt`);
+      writeFileSync(path, `content ${index}`);
+      utimesSync(path, time, time);
+      s3.contents.put("museum", `alice/planted/${index}.txt`, `content ${index}`, { lastModifiedMs: time * 1000 });
+    }
+    const run = async (): Promise<unknown> => {
+      s3.requests.clear();
+      const { stdout, stderr } = await runRsync(server.place, ["-aiO", "planted/", `host:.${MOUNT}/planted/`], work);
+      return { stdout, stderr, requests: s3.requests.counts() };
+    };
+    // One key more than ten listings hold: the folder's marker.
+    const listings = { ListObjectsV2: count / 1000 + 1 };
+    expect(await run()).toEqual({ stdout: "", stderr: "", requests: { ...listings, HeadObject: count } });
+    expect(await run()).toEqual({ stdout: "", stderr: "", requests: listings });
+    writeFileSync(join(work, "planted/new.txt"), "new");
+    expect(await run()).toEqual({ stdout: "<f+++++++++ new.txt\n", stderr: "", requests: { ...listings, PutObject: 1 } });
+    expect(await run()).toEqual({ stdout: "", stderr: "", requests: listings });
+  }, 120_000);
 });
