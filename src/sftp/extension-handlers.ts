@@ -25,7 +25,7 @@ export async function extended(session: Session, { id, extension }: RequestOf<"e
     case "fsync@openssh.com":
       return fsync(session, id, session.handles.find(extension.handle));
     case "lsetstat@openssh.com":
-      return change(session, id, extension.path, () => session.fs.setstat(extension.path, extension.attributes));
+      return change(session, id, extension.path, () => lsetstat(session, extension));
     case "limits@openssh.com":
       return limits(session, id);
     case "expand-path@openssh.com":
@@ -43,6 +43,12 @@ export async function extended(session: Session, { id, extension }: RequestOf<"e
     case "unknown":
       throw new FsError("unsupported", `extension ${extension.requested} is not supported`);
   }
+}
+
+/** No size: what is meant may be a link, which has none to be set. */
+function lsetstat(session: Session, { path, attributes }: ExtensionOf<"lsetstat@openssh.com">): Promise<void> {
+  if (attributes.size !== undefined) throw new FsError("invalid-argument", `${path}: lsetstat sets no size`);
+  return session.fs.setstat(path, attributes);
 }
 
 function limits(session: Session, id: number): void {

@@ -15,7 +15,7 @@ import { isFolderMark, type Volume } from "./volume.ts";
 
 /** Children learned when a parent is looked at. */
 const SIBLING_PAGE = 100;
-/** What a new directory's mode never has, as on a server with the usual umask. */
+/** What a new directory's mode never has, as on a server with the usual umask; setuid and setgid mkdir(2) leaves out too. */
 const UMASK = 0o022;
 
 /** Makes an empty directory. Rejects `exists` if anything has the name, `not-found` if its parent is missing. */
@@ -26,7 +26,7 @@ export async function makeDirectory(target: Target, { mtime, mode }: AttributeCh
   if (known.kind !== "absent" || unpublished) throw new FsError("exists", `${target.path}: it already exists`);
   await requireParent(target);
   try {
-    await writeMarker(volume, directoryKey(target), { mtime, mode: mode === undefined ? undefined : mode & 0o7777 & ~UMASK });
+    await writeMarker(volume, directoryKey(target), { mtime, mode: mode === undefined ? undefined : mode & 0o1777 & ~UMASK });
   } catch (error) {
     throw toFsError(error, target.path);
   }

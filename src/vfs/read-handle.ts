@@ -117,7 +117,10 @@ export class ReadHandle implements FileHandle, PublishedSourceHandle {
   }
 
   setstat(change: AttributeChange): Promise<void> {
-    return this.#inTurn(() => this.#setstat(change));
+    return this.#inTurn(async () => {
+      if (change.size !== undefined) throw this.#notCut();
+      await this.#setstat(change);
+    });
   }
 
   async close(): Promise<void> {
@@ -327,6 +330,11 @@ export class ReadHandle implements FileHandle, PublishedSourceHandle {
 
   #notWritable(): FsError {
     return new FsError("permission-denied", `${this.#target.path}: the file is open for reading only`);
+  }
+
+  /** As ftruncate(2) on a descriptor that is open for reading. */
+  #notCut(): FsError {
+    return new FsError("invalid-argument", `${this.#target.path}: the file is open for reading only, its size cannot be set`);
   }
 
   #translate(error: unknown): FsError {

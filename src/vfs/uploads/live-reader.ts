@@ -95,6 +95,9 @@ export class LiveReader implements FileHandle {
 
   async setstat(change: AttributeChange): Promise<void> {
     this.#requireOpen();
+    if (change.size !== undefined) {
+      throw new FsError("invalid-argument", `${this.#options.path}: the file is open for reading only, its size cannot be set`);
+    }
     await this.#options.setstat(change);
   }
 

@@ -194,6 +194,7 @@ describe("extensions", () => {
     const handle = await client.open("/f", W);
     expect(statusOf(await client.extended("fsync@openssh.com", str(handle))).code).toBe(0);
     expect(statusOf(await client.extended("lsetstat@openssh.com", str("/f"), attrs({ times: [8, 9] }))).code).toBe(0);
+    expect(statusOf(await client.extended("lsetstat@openssh.com", str("/f"), attrs({ size: 1 }))).code).toBe(5);
     expect((await client.stat(7, "/f")).mtime).toBe(9);
   });
 

@@ -364,6 +364,18 @@ describe("rename of directories", () => {
 });
 
 describe("setstat", () => {
+  it("sets no size through a handle that reads, and no setuid on a new directory", async () => {
+    const { put, vfs } = makeFixture();
+    await put("alice/f", "12345");
+    const reader = await vfs.open("/attachments/f", { read: true });
+    await expect(reader.setstat({ size: 2, mtime: 5 })).rejects.toMatchObject({ code: "invalid-argument" });
+    await reader.setstat({ mtime: 1_500_000_000 });
+    await reader.close();
+    expect(await vfs.stat("/attachments/f")).toMatchObject({ size: 5, mtime: 1_500_000_000 });
+    await vfs.mkdir("/attachments/d", { mode: 0o7755 });
+    expect((await vfs.stat("/attachments/d")).mode).toBe(0o1755);
+  });
+
   it("makes one self-copy for a change and nothing for none", async () => {
     const { vfs, write, store, read } = makeFixture();
     await write("/attachments/f.pdf", "content", 1_500_000_000);
