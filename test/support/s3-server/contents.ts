@@ -12,6 +12,8 @@ export interface ObjectView {
   /** System headers such as `content-type` and `x-amz-storage-class`. */
   readonly system: Readonly<Record<string, string>>;
   readonly lastModifiedMs: number;
+  /** CRC-32 in base64 as readers get it; undefined if none was asked for. */
+  readonly crc32: string | undefined;
   /** SHA-256 of the bytes in hex, computed on each call. */
   sha256(): string;
   /** All bytes, copied together. */
@@ -110,8 +112,11 @@ export interface PlantedProperties {
 
 function view(key: string, object: StoredObject | undefined): ObjectView[] {
   if (!object) return [];
-  const { size, etag, metadata, system, lastModifiedMs, chunks } = object;
-  return [{ key, size, etag, metadata, system, lastModifiedMs, sha256: () => sha256OfChunks(chunks), bytes: () => Buffer.concat(chunks) }];
+  const { size, etag, metadata, system, lastModifiedMs, chunks, checksums } = object;
+  const { crc32 } = checksums;
+  return [
+    { key, size, etag, metadata, system, lastModifiedMs, crc32, sha256: () => sha256OfChunks(chunks), bytes: () => Buffer.concat(chunks) },
+  ];
 }
 
 function uploadView(upload: UnfinishedUpload): UploadView {

@@ -19,6 +19,8 @@ export interface StoreState {
   readonly maxPutSize: number;
   /** Whether ETags are MD5 based. */
   readonly md5: boolean;
+  /** Whether a copied range wrongly gets the checksum of its whole source. */
+  readonly copiesSourceChecksum: boolean;
   /** Whether completing an upload again answers as the first time, as long as the server lives. */
   readonly rememberCompleted: boolean;
   readonly completed: Map<string, StoredObject>;

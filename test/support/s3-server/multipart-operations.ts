@@ -60,7 +60,8 @@ export function uploadPartCopy(exchange: Exchange): Reply {
   if (end - start > state.maxPutSize) throw new S3Error(400, "EntityTooLarge", "Your proposed upload exceeds the maximum allowed size");
   const chunks = sliceChunks(object.chunks, start, end);
   const digest = state.md5 ? md5Of(chunks) : randomBytes(16);
-  const checksums = upload.checksumAlgorithm === "crc32" ? { crc32: crc32ToBase64(crc32OfChunks(chunks)) } : {};
+  const crc32 = (state.copiesSourceChecksum && object.checksums.crc32) || crc32ToBase64(crc32OfChunks(chunks));
+  const checksums = upload.checksumAlgorithm === "crc32" ? { crc32 } : {};
   const part: UploadedPart = { chunks, size: end - start, digest, checksums, etag: digest.toString("hex"), lastModifiedMs: state.now() };
   upload.parts.set(number, part);
   const times = [textElement("ETag", `"${part.etag}"`), textElement("LastModified", isoTime(part.lastModifiedMs))];

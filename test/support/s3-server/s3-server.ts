@@ -37,6 +37,8 @@ export interface S3ServerOptions {
   readonly owner?: string;
   /** MD5 based ETags as S3 gives them (default); without, random ones, which saves 1.8 CPU-seconds per GiB. */
   readonly md5?: boolean;
+  /** Take the checksum of the whole source for that of a copied range, as versitygw 1.4 does (default false). */
+  readonly copiesSourceChecksum?: boolean;
   /** Answer a repeated CompleteMultipartUpload as the first (default false: NoSuchUpload). */
   readonly rememberCompleted?: boolean;
   /** TCP port on 127.0.0.1 (default: any free one). */
@@ -80,6 +82,7 @@ export class S3Server {
       minPartSize: options.minPartSize ?? 5 * 1024 * 1024,
       maxPutSize: options.maxPutSize ?? 5 * 1024 ** 3,
       md5: options.md5 ?? true,
+      copiesSourceChecksum: options.copiesSourceChecksum ?? false,
       rememberCompleted: options.rememberCompleted ?? false,
       completed: new Map(),
       now: () => Date.now(),
