@@ -1,26 +1,39 @@
 /**
  * A built gateway with a customer `alice`, whose transfer never stops, and a hostile user `mallory`; and what must hold
- * after every attack: the same process, a moving transfer, a login in time, memory within its budget, an audit line.
+ * after every attack: the same processes, a transfer that goes on at its rate, a login in time, memory within its budget, an
+ * audit line. HOSTILE_REPORT=FILE appends a line of figures for each attack.
  */
-import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { type ChildProcess, fork } from "node:child_process";
+import { appendFileSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import { expect } from "vitest";
+import { fileURLToPath } from "node:url";
+import { expect, vi } from "vitest";
 import { startGateway, type TestGateway } from "./gateway.ts";
 import { runOk } from "./processes.ts";
 import { type LoginTarget, SshSftpClient } from "./ssh-sftp-client.ts";
+import type { WitnessOrder, WitnessReport } from "./witness-process.ts";
 
 const MIB = 1024 * 1024;
 const BUDGET_MIB = 64;
-/** What each worker may take beside the budget: heaps grow and pools keep what they had. */
+/** What all processes together may take beside the budget: heaps grow and pools keep what they had. */
 const SLACK_MIB = 64;
 const LOGIN_MS = 3_000;
 const SAMPLE_MS = 50;
 const BLOCK = 128 * 1024;
+/** The rate of alice's transfer is measured over so long at least. */
+const RATE_MS = 1_000;
+/**
+ * Part of its rate that a transfer keeps at least during every attack where attackers, gateway, customers and other tests have two
+ * cores together; HOSTILE_RATE=0.9 asks for what a machine with nothing else to do gives.
+ */
+const RATE_KEPT = Number(process.env.HOSTILE_RATE ?? 0.1);
+const WITNESS = fileURLToPath(new URL("./witness-process.ts", import.meta.url));
 
 /** What an attack cost the others. */
 export interface Aftermath {
   readonly loginMs: number;
-  readonly transferredBytes: number;
+  /** Part of the rate that alice's transfer had before. */
+  readonly rateKept: number;
   readonly grownMib: number;
 }
 
@@ -33,19 +46,30 @@ export class HostileGateway {
   /** The supervisor and its workers: the same ones after every attack. */
   readonly #processes: readonly number[];
   readonly #baseMib: number;
-  readonly #witness: SshSftpClient;
+  readonly #witness: ChildProcess;
   #transferred = 0;
-  #stop = false;
-  #transfer: Promise<void> = Promise.resolve();
+  #failure: string | undefined;
   #seen = 0;
+  /** Bytes a millisecond, before the first attack. */
+  #usualRate = 0;
 
-  private constructor(gateway: TestGateway, witness: SshSftpClient) {
+  private constructor(gateway: TestGateway) {
     this.gateway = gateway;
     this.mallory = { port: gateway.port, user: "mallory", keyFile: join(gateway.dir, "mallory") };
     this.#pid = gateway.pid;
-    this.#witness = witness;
     this.#processes = [gateway.pid, ...childrenOf(gateway.pid)];
     this.#baseMib = residentMib(gateway.pid);
+    const { port, user, keyFile } = gateway;
+    const order: WitnessOrder = { target: { port, user, keyFile }, path: "attachments/shared", size: 8 * MIB, fill: 1 };
+    this.#witness = fork(WITNESS, [JSON.stringify(order)], { execArgv: ["--import", "tsx"] });
+    this.#witness.on("message", (report) => {
+      const said = report as WitnessReport;
+      if ("bytes" in said) this.#transferred = said.bytes;
+      else this.#failure = said.failure;
+    });
+    this.#witness.on("exit", (code) => {
+      this.#failure ??= `alice's process ended with ${code}`;
+    });
   }
 
   /** Starts the gateway and alice's transfer. */
@@ -58,17 +82,17 @@ export class HostileGateway {
     const user = `users:\n  mallory:\n    storage: file://${join(gateway.dir, "mallory-files")}\n    keys: ["${key}"]\n`;
     writeFileSync(join(gateway.dir, "users.d", "mallory.yaml"), user);
     await gateway.start();
-    const witness = await SshSftpClient.connect(gateway);
     const warm = Buffer.alloc(8 * MIB, 1);
     // Every worker has its code compiled and its heap grown before memory is measured.
-    const others = await Promise.all(Array.from({ length: 4 }, () => SshSftpClient.connect(gateway)));
-    for (const client of [witness, ...others]) {
+    const others = await Promise.all(Array.from({ length: 5 }, () => SshSftpClient.connect(gateway)));
+    for (const client of others) {
       for (let turn = 0; turn < 3; turn++) await client.putFile("attachments/shared", warm, BLOCK);
       for (let turn = 0; turn < 3; turn++) await client.getFile("attachments/shared", BLOCK);
     }
     await Promise.all(others.map((client) => client.end()));
-    const hostile = new HostileGateway(gateway, witness);
-    hostile.#transfer = hostile.#keepTransferring();
+    const hostile = new HostileGateway(gateway);
+    await vi.waitFor(() => expect(hostile.#transferred).toBeGreaterThan(8 * MIB), 20_000);
+    hostile.#usualRate = await hostile.#rate(performance.now(), hostile.#transferred);
     return hostile;
   }
 
@@ -84,38 +108,39 @@ export class HostileGateway {
     const sampler = setInterval(() => {
       peakMib = Math.max(peakMib, residentMib(this.#pid));
     }, SAMPLE_MS);
+    const attacked = performance.now();
     await attack().finally(() => clearInterval(sampler));
+    const rateKept = (await this.#rate(attacked, before)) / this.#usualRate;
     const began = performance.now();
     const customer = await SshSftpClient.connect(gateway);
     const loginMs = performance.now() - began;
     expect((await customer.stat("attachments/shared")).size).toBe(8 * MIB);
     await customer.end();
     expect(loginMs).toBeLessThan(LOGIN_MS);
-    while (this.#transferred === before) await new Promise((resolve) => setTimeout(resolve, 20));
     expect([gateway.pid, ...childrenOf(gateway.pid)]).toEqual(this.#processes);
-    expect(this.#witness.isClosed).toBe(false);
+    expect(this.#failure).toBeUndefined();
     const grownMib = Math.max(peakMib, residentMib(this.#pid)) - this.#baseMib;
-    expect(grownMib).toBeLessThan(BUDGET_MIB + SLACK_MIB * (this.#processes.length - 1));
+    expect(grownMib).toBeLessThan(BUDGET_MIB + SLACK_MIB);
+    const report = process.env.HOSTILE_REPORT;
+    const figures = [`${Math.round(rateKept * 100)} %`, `${Math.round(loginMs)} ms`, `${Math.round(grownMib)} MiB`];
+    if (report) appendFileSync(report, `| ${[expect.getState().currentTestName, ...figures].join(" | ")} |\n`);
+    expect(rateKept).toBeGreaterThan(RATE_KEPT);
     expect(gateway.log.slice(this.#seen).filter(({ msg }) => /unexpected|unhandled/i.test(String(msg)))).toEqual([]);
     if (audit) expect(await this.#audited(audit)).toMatchObject({ remoteAddress: "127.0.0.1" });
-    return { loginMs, transferredBytes: this.#transferred - before, grownMib };
+    return { loginMs, rateKept, grownMib };
   }
 
   /** Ends everything. */
   async dispose(): Promise<void> {
-    this.#stop = true;
-    await this.#transfer.catch(() => undefined); // the checks have seen whether it lives
-    this.#witness.destroy();
+    this.#witness.removeAllListeners("exit").disconnect();
     await this.gateway.dispose();
   }
 
-  async #keepTransferring(): Promise<void> {
-    const handle = await this.#witness.open("attachments/shared", 1);
-    for (let at = 0; !this.#stop; at = (at + BLOCK) % (8 * MIB)) {
-      const block = await this.#witness.read(handle, at, BLOCK);
-      if (block.length !== BLOCK || block[0] !== 1) throw new Error(`a block of ${block.length} bytes`);
-      this.#transferred += block.length;
-    }
+  /** Bytes a millisecond since `since`, when `before` bytes had come; waits until that is long enough to tell. */
+  async #rate(since: number, before: number): Promise<number> {
+    const left = RATE_MS - (performance.now() - since);
+    if (left > 0) await new Promise((resolve) => setTimeout(resolve, left));
+    return (this.#transferred - before) / (performance.now() - since);
   }
 
   async #audited(reason: RegExp): Promise<unknown> {

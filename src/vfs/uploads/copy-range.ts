@@ -16,6 +16,8 @@ export interface CopyRange {
   /** 0: up to the end. */
   readonly length: number;
   readonly offset: number;
+  /** Aborted once the file that is written is given up. */
+  readonly givenUp: AbortSignal;
 }
 
 /** Where it goes. */
@@ -27,14 +29,14 @@ export interface CopyTarget {
 }
 
 /** Copies and returns how many bytes there were. Rejects as the calls of `target` and `source` do. */
-export async function copyRange({ source, sourceOffset, length, offset }: CopyRange, target: CopyTarget): Promise<number> {
+export async function copyRange({ source, sourceOffset, length, offset, givenUp }: CopyRange, target: CopyTarget): Promise<number> {
   const origin = publishedSourceOf(source);
   const published = origin?.store === target.store ? origin : undefined;
   const available = origin ? origin.size - sourceOffset : Number.POSITIVE_INFINITY;
   const wanted = Math.max(0, length === 0 ? available : Math.min(length, available));
   if (published && wanted > 0 && (await target.copy(published, sourceOffset, wanted, offset))) return wanted;
   // What is copied within one file must not wait for the copy.
-  const read: FileHandle["read"] = (...range) => (source instanceof LiveReader ? source.readNow(...range) : source.read(...range));
+  const read: FileHandle["read"] = (...range) => (source instanceof LiveReader ? source.readNow(...range, givenUp) : source.read(...range));
   let done = 0;
   while (done < wanted) {
     const chunks = await read(sourceOffset + done, Math.min(step, wanted - done));

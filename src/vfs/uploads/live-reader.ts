@@ -59,11 +59,14 @@ export class LiveReader implements FileHandle {
     return this.readNow(offset, length);
   }
 
-  /** As `read`, but waits for none of the writer's calls: for one of them. */
-  async readNow(offset: number, length: number): Promise<readonly Uint8Array[]> {
+  /**
+   * As `read`, but waits for none of the writer's calls: for one of them. `givenUp`: whoever reads may be what the end of the
+   * writer waits for, and stops waiting for that end.
+   */
+  async readNow(offset: number, length: number, givenUp?: AbortSignal): Promise<readonly Uint8Array[]> {
     const { writer, path } = this.#options;
     for (let attempt = 1; ; attempt += 1) {
-      if (!writer.isLive) return (await this.#published()).read(offset, length);
+      if (!writer.isLive) return (await this.#published(givenUp)).read(offset, length);
       this.#requireOpen();
       const end = Math.min(offset + length, this.#readable);
       if (end <= offset) return [];
@@ -126,9 +129,9 @@ export class LiveReader implements FileHandle {
   }
 
   /** The version that the writer made of it. Rejects `stale` if it made none. */
-  async #published(): Promise<FileHandle> {
+  async #published(givenUp?: AbortSignal): Promise<FileHandle> {
     const { writer, path, openVersion } = this.#options;
-    await writer.ended();
+    await unless(givenUp, writer.ended());
     this.#requireOpen();
     if (!this.#after && !writer.published) {
       throw new FsError("stale", `${path}: the upload of this file ended before it was whole; it cannot be read any more`);
@@ -144,4 +147,16 @@ export class LiveReader implements FileHandle {
   #refuse(): Promise<never> {
     return Promise.reject(new FsError("permission-denied", `${this.#options.path}: the file is open for reading only`));
   }
+}
+
+/** Resolves with `event`, or as soon as `signal` is aborted. */
+async function unless(signal: AbortSignal | undefined, event: Promise<void>): Promise<void> {
+  if (!signal) return event;
+  if (signal.aborted) return;
+  let stop = (): void => undefined;
+  const aborted = new Promise<void>((resolve) => {
+    stop = resolve;
+    signal.addEventListener("abort", stop);
+  });
+  await Promise.race([event, aborted]).finally(() => signal.removeEventListener("abort", stop));
 }

@@ -50,7 +50,7 @@ export class WriteHandle implements FileHandle, LiveWriter {
   readonly #times: UploadTimes;
   #queue: Promise<unknown> = Promise.resolve();
   #ending: Promise<void> | undefined;
-  #isAborted = false;
+  readonly #givenUp = new AbortController();
   #hasFailed = false;
   #isUnlinked = false;
   #kept: number | undefined;
@@ -147,9 +147,9 @@ export class WriteHandle implements FileHandle, LiveWriter {
    * `idleMs`. Undefined: nothing.
    */
   settling(closingMs: number, idleMs: number): Promise<void> | undefined {
-    if (this.#ending) return this.#isAborted ? undefined : atMost(closingMs, this.ended());
+    if (this.#ending) return this.#givenUp.signal.aborted ? undefined : atMost(closingMs, this.ended());
     return this.#activity.finishing(idleMs)?.then(() => {
-      return this.#ending && !this.#isAborted ? atMost(closingMs, this.ended()) : undefined;
+      return this.#ending && !this.#givenUp.signal.aborted ? atMost(closingMs, this.ended()) : undefined;
     });
   }
 
@@ -173,7 +173,8 @@ export class WriteHandle implements FileHandle, LiveWriter {
       copy: (...stretch) => this.#guard(() => this.#content.copy(...stretch)),
       write: (at, chunks) => this.#write(at, chunks),
     };
-    return this.#run(() => copyRange({ source, sourceOffset, length, offset }, target));
+    const { signal: givenUp } = this.#givenUp;
+    return this.#run(() => copyRange({ source, sourceOffset, length, offset, givenUp }, target));
   }
 
   stat(): Promise<Attributes> {
@@ -197,7 +198,7 @@ export class WriteHandle implements FileHandle, LiveWriter {
 
   /** See `FileHandle.close`. Also carried through when the client has gone after asking for it. */
   close(): Promise<void> {
-    if (this.#isAborted) return this.ended().then(() => Promise.reject(this.#fault));
+    if (this.#givenUp.signal.aborted) return this.ended().then(() => Promise.reject(this.#fault));
     this.#ending ??= this.#enqueue(() => this.#close());
     this.#activity.closing();
     return this.#ending;
@@ -257,7 +258,7 @@ export class WriteHandle implements FileHandle, LiveWriter {
     if (this.#ending) return Promise.reject(this.#fault ?? new FsError("stale", `${this.#path}: the file is closed`));
     return this.#enqueue(async () => {
       // What came before an abort is still taken, up to the first thing that fails.
-      if (this.#fault && (this.#hasFailed || !this.#isAborted)) throw this.#fault;
+      if (this.#fault && (this.#hasFailed || !this.#givenUp.signal.aborted)) throw this.#fault;
       try {
         return await work();
       } catch (error) {
@@ -355,7 +356,7 @@ export class WriteHandle implements FileHandle, LiveWriter {
 
   #end(cause: Error): Promise<void> {
     if (!this.#ending) {
-      this.#isAborted = true;
+      this.#givenUp.abort();
       this.#fault ??= cause instanceof FsError ? cause : new FsError("io", `${this.#path}: the upload was interrupted`, { cause });
       this.#content.interrupt(this.#fault);
       this.#quiet = this.#enqueue(async () => {

@@ -138,6 +138,24 @@ describe.each(["memory", "local"] satisfies StoreKind[])("reading a file that is
     expect((await fixture.read(file)).toString()).toBe("abcabc");
   });
 
+  it("does not wait for the end of a writer that waits for the copy", async () => {
+    const [one, other] = [`${file}.1`, `${file}.2`];
+    const writers = [await fixture.vfs.open(one, newFile), await fixture.vfs.open(other, newFile)] as const;
+    for (const writer of writers) await writer.write(0, [Buffer.from("abc")]);
+    const readers = [await fixture.vfs.open(one, { read: true }), await fixture.vfs.open(other, { read: true })] as const;
+    const copies = [
+      writers[0].copyFrom(readers[0], 0, 3, 3), // onto itself
+      writers[0].copyFrom(readers[1], 0, 3, 3), // each onto the other
+      writers[1].copyFrom(readers[0], 0, 3, 3),
+    ];
+    const settled = Promise.allSettled(copies);
+    await Promise.all(writers.map((writer) => writer.abort(new Error("gone"))));
+    for (const outcome of await settled) {
+      if (outcome.status === "rejected") expect(outcome.reason).toMatchObject({ code: "stale" });
+    }
+    for (const reader of readers) await reader.close();
+  });
+
   it("sees what the writer sees after any calls", async () => {
     const call = fc.record({
       kind: fc.constantFrom("next", "next", "next", "write", "size", "sync", "relieve"),
