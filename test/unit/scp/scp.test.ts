@@ -182,6 +182,33 @@ describe("scp -f", () => {
     expect(run.output()).toMatch(/^D0755 0 d\nC0644 1 a\\\^Jb\n1<0>D0755 0 e\nC0644 2 f\n22<0>E\nE\n<1>scp: .*none.*\n$/);
   });
 
+  it("sends the first files of a directory before its listing is complete", async () => {
+    const files = new ModelFileSystem();
+    files.put("d/a", "first");
+    const opendir = files.opendir.bind(files);
+    let finish: () => void = () => undefined;
+    const rest = new Promise<void>((resolve) => {
+      finish = resolve;
+    });
+    files.opendir = async (path) => {
+      const handle = await opendir(path);
+      let batches = 0;
+      return {
+        next: async () => {
+          if (batches++ > 0) await rest;
+          return handle.next();
+        },
+        stat: () => handle.stat(),
+        close: () => handle.close(),
+      };
+    };
+    const run = start("-r -f d", files);
+    run.client.write(Buffer.alloc(5));
+    await expect.poll(() => run.output()).toBe("D0755 0 d\nC0644 5 a\nfirst<0>");
+    finish();
+    expect(await run.status).toBe(0);
+  });
+
   it("refuses a directory without -r and stops when the receiver gives up", async () => {
     const files = new ModelFileSystem();
     files.put("d/a", "1");
