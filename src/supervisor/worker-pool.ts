@@ -8,6 +8,8 @@ import { WorkerProcess } from "./worker-process.ts";
 
 const FIRST_DELAY_MS = 100;
 const MAX_DELAY_MS = 30_000;
+/** The same for one that could start: customers wait for it. */
+const MAX_READY_DELAY_MS = 1_000;
 /** A worker that lived for so long starts anew without delay. */
 const STEADY_MS = 60_000;
 const PING_INTERVAL_MS = 5_000;
@@ -161,12 +163,12 @@ export class WorkerPool {
     slot.startedMs = performance.now();
     const worker: WorkerProcess = new WorkerProcess(start, {
       message: (message) => this.#options.onMessage(worker, message),
-      gone: (how) => this.#gone(slot, worker, how),
+      gone: (how, wasReady) => this.#gone(slot, worker, how, wasReady ? MAX_READY_DELAY_MS : MAX_DELAY_MS),
     });
     slot.worker = worker;
   }
 
-  #gone(slot: Slot, worker: WorkerProcess, how: string): void {
+  #gone(slot: Slot, worker: WorkerProcess, how: string, maxDelayMs: number): void {
     slot.worker = undefined;
     const details = this.#options.onGone(worker);
     this.#noticeEmpty();
@@ -174,7 +176,7 @@ export class WorkerPool {
     if (this.#isEnding || !this.log) return;
     const lived = performance.now() - slot.startedMs;
     slot.failures = lived >= STEADY_MS ? 0 : slot.failures + 1;
-    const delayMs = slot.failures === 0 ? 0 : Math.min(MAX_DELAY_MS, FIRST_DELAY_MS * 2 ** (slot.failures - 1));
+    const delayMs = slot.failures === 0 ? 0 : Math.min(maxDelayMs, FIRST_DELAY_MS * 2 ** (slot.failures - 1));
     const reason = slot.failure ? { reason: slot.failure.message } : {};
     this.log.error({ worker: slot.number, pid: worker.pid, how, ...reason, ...details, delayMs }, "worker ended, another is started");
     this.#restarts++;

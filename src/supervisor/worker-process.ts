@@ -50,8 +50,8 @@ const UNTAKEN_WEIGHT = 16;
 /** Told what a worker says and when it is gone. */
 export interface WorkerEvents {
   message(message: ToSupervisor): void;
-  /** Called once. `how` is its exit code or signal. */
-  gone(how: string): void;
+  /** Called once. `how` is its exit code or signal, `wasReady` says that it took connections. */
+  gone(how: string, wasReady: boolean): void;
 }
 
 /** See the head of this file. */
@@ -81,10 +81,11 @@ export class WorkerProcess {
     const gone = (how: string): void => {
       if (isGone) return;
       isGone = true;
+      const wasReady = this.isReady;
       this.isReady = false;
       for (const socket of this.#untaken.values()) socket.destroy();
       this.#untaken.clear();
-      events.gone(how);
+      events.gone(how, wasReady);
     };
     this.#child.on("message", (message) => events.message(message as ToSupervisor));
     this.#child.on("exit", (code, signal) => gone(signal ?? `exit code ${code}`));

@@ -47,7 +47,9 @@ export type LoginTarget = Pick<TestGateway, "port" | "keyFile"> & { readonly use
 export async function connectSsh(gateway: LoginTarget): Promise<Client> {
   const client = new Client();
   client.on("error", () => undefined); // a cut connection is what tests are about, and may be told more than once
-  const ready = once(client, "ready");
+  const lost = once(client, "close").then(() => Promise.reject(new Error("the connection was closed before the login")));
+  lost.catch(() => undefined); // every connection is closed some day
+  const ready = Promise.race([once(client, "ready"), lost]);
   client.connect({
     host: "127.0.0.1",
     port: gateway.port,
@@ -90,9 +92,10 @@ export class SshSftpClient {
 
   /** Starts another session on a connection. */
   static async over(ssh: Client, version = 3): Promise<SshSftpClient> {
-    const channel = await new Promise<ClientChannel>((resolve, reject) =>
-      ssh.subsys("sftp", (error, opened) => (error ? reject(error) : resolve(opened))),
-    );
+    const channel = await new Promise<ClientChannel>((resolve, reject) => {
+      ssh.once("close", () => reject(new Error("the connection was closed")));
+      ssh.subsys("sftp", (error, opened) => (error ? reject(error) : resolve(opened)));
+    });
     const client = new SshSftpClient(ssh, channel);
     const answer = new Promise<SftpReply>((resolve, reject) => {
       client.#version = { resolve, reject };
