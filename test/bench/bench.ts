@@ -107,13 +107,15 @@ async function visit(peer: Peer, name: string, setting: Setting, run: number): P
   const isWanted = (cell: Cell): boolean => cell.title.includes(values.only) && !onlyOnce.has(nameOf(peer, cell));
   const cells = workload(peer, setting).filter(isWanted);
   if (cells.length === 0) return samples;
-  await peer.start();
   try {
+    await peer.start();
     for (const cell of cells) {
       const sample = await runCell(peer, cell, run);
       tell(sample);
       samples.push(sample);
     }
+  } catch (error) {
+    process.stderr.write(`${peer.name} does not start: ${String(error)}\n`);
   } finally {
     await peer.halt();
   }

@@ -1,6 +1,6 @@
 /** A bucket mounted by s3fs, with s3fs' caches at their defaults. */
 import { type ChildProcess, spawn } from "node:child_process";
-import { mkdirSync, statSync, writeFileSync } from "node:fs";
+import { mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import type { BucketPlace } from "../storage.ts";
@@ -38,7 +38,7 @@ export async function mountS3fs(
   throw new Error("s3fs did not mount");
 }
 
-/** Whether something is mounted at the folder. */
+/** Whether something is mounted at the folder, also if its server is gone. */
 export function isMounted(folder: string): boolean {
-  return statSync(folder).dev !== statSync(join(folder, "..")).dev;
+  return readFileSync("/proc/self/mounts", "utf8").includes(` ${folder} `);
 }

@@ -46,7 +46,8 @@ export async function sshdOnS3fs(dir: string, backend: S3Backend, sshd: string, 
     hasRsync: true,
     launch: async () => [await mountS3fs(s3fs, ground.dir, place, home), await startSshd(sshd, ground)],
     cleanUp: async () => {
-      if (isMounted(home)) await run("fusermount", ["-u", home]);
+      // Lazily: after a row was given up s3fs is gone, and its mount answers nothing but an error.
+      if (isMounted(home)) await run("fusermount", ["-uz", home]);
     },
   });
 }
