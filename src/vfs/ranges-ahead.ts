@@ -12,8 +12,8 @@ const MIB = 1024 * 1024;
 export const RANGE_BYTES = 8 * MIB;
 /** GETs beside the one that is read. */
 export const RANGES_AHEAD = 3;
-/** A GET is judged by so many bytes. */
-const JUDGED_BYTES = 16 * MIB;
+/** A GET is judged by so many bytes: files up to this size cost one GET, and are checked whole, however busy a store is. */
+const JUDGED_BYTES = 128 * MIB;
 /** Faster than this, in bytes a second, one GET is enough for anybody. */
 const FAST = 64 * MIB;
 /** The share of the time that the reader must have waited for the store. */
