@@ -28,6 +28,7 @@ const CONNECTION_KEYS = [
   "sessionToken",
   "roleArn",
   "externalId",
+  "narrowRole",
   "stsEndpoint",
   "expectedBucketOwner",
 ] as const satisfies readonly (keyof ConnectionValues)[];
@@ -44,7 +45,7 @@ export function connectionOf(
   }
   // One identity replaces another as a whole: a user's own access key must not be combined with the region's profile or role.
   if (user.s3?.accessKeyId !== undefined || user.s3?.profile !== undefined) {
-    for (const key of ["accessKeyId", "secretAccessKey", "sessionToken", "profile", "roleArn", "externalId"] as const) {
+    for (const key of ["accessKeyId", "secretAccessKey", "sessionToken", "profile", "roleArn", "externalId", "narrowRole"] as const) {
       if (user.s3[key] === undefined) delete merged[key];
     }
   }
@@ -63,5 +64,7 @@ export function checkConnection(path: readonly PropertyKey[], connection: Connec
     complain("profile", "profile: write either a profile or an access key");
   if (connection.sessionToken !== undefined && connection.accessKeyId === undefined)
     complain("sessionToken", "sessionToken: needs accessKeyId");
-  if (connection.externalId !== undefined && connection.roleArn === undefined) complain("externalId", "externalId: needs roleArn");
+  for (const key of ["externalId", "narrowRole"] as const) {
+    if (connection[key] !== undefined && connection.roleArn === undefined) complain(key, `${key}: needs roleArn`);
+  }
 }

@@ -72,6 +72,10 @@ export const connectionShape = {
     .optional()
     .describe("Role to assume for every request."),
   externalId: nonEmpty.optional().describe("External id that the role's owner asks for."),
+  narrowRole: z
+    .boolean({ error: "write true or false" })
+    .optional()
+    .describe("Each user's sessions of the role are limited to the user's own path by a session policy: an identity for each user."),
   stsEndpoint: z
     .url({ protocol: /^https?$/, error: "write the token service's address, such as https://sts.example.org" })
     .optional()

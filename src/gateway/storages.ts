@@ -2,6 +2,7 @@
 import type { UserStorage } from "../config/gateway-config.ts";
 import type { Logger } from "../log.ts";
 import type { ObjectStore } from "../objectstore/objectstore.ts";
+import { sessionPolicy } from "../jobs/policy/policy-documents.ts";
 import { openStorage } from "../objectstore/open-store.ts";
 
 /** An open storage; disposing of it closes the store. */
@@ -20,8 +21,15 @@ function defaultRegion(): string | undefined {
  * Opens `storage`. Makes no request to a bucket; a missing folder is created. Rejects with a StoreError if a folder
  * cannot be used.
  */
-export async function openUserStorage({ uri, connection }: UserStorage, log?: Logger): Promise<OpenedStorage> {
-  const options = connection && { ...connection, awsRegion: connection.awsRegion ?? defaultRegion(), log };
+export async function openUserStorage({ uri, location, connection }: UserStorage, log?: Logger): Promise<OpenedStorage> {
+  const { narrowRole = false, roleArn } = connection ?? {};
+  const narrowed = narrowRole && roleArn !== undefined && location.kind === "s3";
+  const options = connection && {
+    ...connection,
+    ...(narrowed && { sessionPolicy: sessionPolicy(location.bucket, location.prefix, roleArn) }),
+    awsRegion: connection.awsRegion ?? defaultRegion(),
+    log,
+  };
   const { store, prefix } = await openStorage(uri, options);
   return { store, prefix, [Symbol.asyncDispose]: () => store.close() };
 }

@@ -64,6 +64,20 @@ export function identityPolicy(target: PolicyTarget): PolicyDocument {
   return { Version: "2012-10-17", Statement: [...s3Statements(target), ...key] };
 }
 
+/**
+ * What a session of an assumed role is limited to, as the text that AssumeRole takes (at most 2,048 characters): the
+ * intersection with the role's own policies counts, so that keys and ACLs are left to those.
+ */
+export function sessionPolicy(bucket: string, prefix: string, roleArn: string): string {
+  const partition = roleArn.split(":")[1] ?? "aws";
+  const { Version, Statement } = identityPolicy({ bucket, prefix, partition, versions: true, kmsKeyArn: "*" });
+  const path = Statement.find(({ Sid }) => Sid === SIDS.objects)?.Resource ?? "";
+  return JSON.stringify({
+    Version,
+    Statement: [...Statement, { Sid: "AclsBelowThePath", Effect: "Allow", Action: ["s3:PutObjectAcl"], Resource: path }],
+  });
+}
+
 /** What our identity needs to assume the customer's role. */
 export function assumePolicy(roleArn: string): PolicyDocument {
   return { Version: "2012-10-17", Statement: [{ Sid: "AssumeTheRole", Effect: "Allow", Action: ["sts:AssumeRole"], Resource: roleArn }] };
