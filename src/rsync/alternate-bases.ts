@@ -6,6 +6,7 @@ import { FsError } from "../errors.ts";
 import { type Destination, destinationPath } from "./destination.ts";
 import { DestinationIndex, type Existing } from "./destination-index.ts";
 import type { FileList } from "./file-list.ts";
+import { destinationMode, KEPT_MODE_BITS } from "./file-mode.ts";
 import { absolutePath, joinPath } from "./names.ts";
 import { isUnchanged, timesDiffer } from "./quick-check.ts";
 import type { Run } from "./run.ts";
@@ -62,21 +63,31 @@ export class AlternateBases {
       if (existing?.type !== "file") continue;
       best ??= { level: "exists", path, existing, number };
       if (!(await isUnchanged(this.#run, this.#list, position, existing, path))) continue;
-      const same = !this.#run.options.times || !timesDiffer(this.#run, this.#list.mtime(position), existing.mtime);
-      if (same) return { level: "same", path, existing, number };
+      if (this.#isSame(position, existing)) return { level: "same", path, existing, number };
       if (best.level === "exists") best = { level: "same-content", path, existing, number };
     }
     return best;
   }
 
-  /** Copies a match to the destination, with the time of the list. False if that failed: then it is transferred. */
-  async copyTo(position: number, from: string, to: string): Promise<boolean> {
+  #isSame(position: number, { mtime, mode }: Pick<Existing, "mtime" | "mode">): boolean {
+    const { options } = this.#run;
+    if (options.times && timesDiffer(this.#run, this.#list.mtime(position), mtime)) return false;
+    return destinationMode(options, this.#list.mode(position), mode) === (mode & KEPT_MODE_BITS);
+  }
+
+  /**
+   * Copies a match to the destination, with time and mode of the list; what would be a link keeps those it has. False if
+   * that failed: then it is transferred.
+   */
+  async copyTo(position: number, match: AlternateMatch, to: string): Promise<boolean> {
     const { fileSystem, options } = this.#run;
     try {
-      await fileSystem.copy(from, to);
-      if (!options.times) return true;
-      const mtime = this.#list.mtime(position);
-      if (timesDiffer(this.#run, mtime, (await fileSystem.stat(to)).mtime)) await fileSystem.setstat(to, { mtime });
+      await fileSystem.copy(match.path, to);
+      const copy = await fileSystem.stat(to);
+      const mtime = options.times ? this.#list.mtime(position) : copy.mtime;
+      const isLink = this.kind === "link" && match.level === "same";
+      const mode = isLink ? match.existing.mode : destinationMode(options, this.#list.mode(position));
+      if (copy.mode !== mode || timesDiffer(this.#run, mtime, copy.mtime)) await fileSystem.setstat(to, { mtime, mode });
       return true;
     } catch (error) {
       if (!(error instanceof FsError)) throw error;

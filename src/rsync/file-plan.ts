@@ -103,8 +103,8 @@ export class FilePlanner {
       if (options.existing) return this.#skip(`not creating new file "${this.#upload.shown(position)}"`);
       return this.#alternates ? this.#withAlternates(position, path, this.#alternates) : this.#fresh(position, ItemFlag.isNew, path);
     }
+    if (options.ignoreExisting) return this.#exists(position, path, existing);
     if (existing.type !== "file") return this.#inTheWay(position, path);
-    if (options.ignoreExisting) return this.#skipped(position, "exists");
     if (this.#needsExact(position, existing)) {
       return this.#upload.index.exact(position).then((exact) => {
         if (exact?.type !== "file") return this.#compare(position, path, exact);
@@ -112,6 +112,21 @@ export class FilePlanner {
       });
     }
     return this.#settle(position, path, existing);
+  }
+
+  /** `--ignore-existing`; with `--info=skip2` it says what would have been done. */
+  #exists(position: number, path: string, existing: Existing): Plan | undefined | Promise<Plan | undefined> {
+    if (this.#run.levels.skip < 2) return this.#skipped(position, "exists");
+    return this.#wouldBe(position, path, existing).then((change) => this.#skipped(position, `exists (${change})`));
+  }
+
+  async #wouldBe(position: number, path: string, listed: Existing): Promise<string> {
+    if (listed.type !== "file") return "type change";
+    const existing = this.#needsExact(position, listed) ? ((await this.#upload.index.exact(position)) ?? listed) : listed;
+    if (!(await isUnchanged(this.#run, this.#upload.list, position, existing, path))) {
+      return this.#run.options.checksum ? "sum change" : "file change";
+    }
+    return this.#attributeDifferences(position, existing) === 0 ? "uptodate" : "attr change";
   }
 
   /** A listing may give another time than the file has: before that costs a transfer the file itself is asked. */
@@ -127,6 +142,12 @@ export class FilePlanner {
     const { list } = this.#upload;
     const { options } = this.#run;
     if (options.update && existing.mtime - list.mtime(position) > options.modifyWindow) return this.#skipped(position, "is newer");
+    if (this.#alternates && this.#alternates.kind !== "copy") return this.#orAlternate(position, path, existing, this.#alternates);
+    return this.#quickCheck(position, path, existing);
+  }
+
+  #quickCheck(position: number, path: string, existing: Existing): Plan | undefined | Promise<Plan | undefined> {
+    const { list } = this.#upload;
     const unchanged = isUnchanged(this.#run, list, position, existing, path);
     if (typeof unchanged !== "boolean") return unchanged.then((same) => this.#conclude(position, path, existing, same));
     return this.#conclude(position, path, existing, unchanged);
@@ -287,31 +308,54 @@ export class FilePlanner {
     }
   }
 
+  /**
+   * The file is there, and directories were named where the very same may be. A link takes the place of one that differs
+   * (one that does not may as well be that link); a file that is in the directory to compare with is not wanted here.
+   */
+  async #orAlternate(position: number, path: string, existing: Existing, alternates: AlternateBases): Promise<Plan | undefined> {
+    const { options, fileSystem } = this.#run;
+    const isLink = alternates.kind === "link";
+    const found = await alternates.find(position);
+    if (found?.level !== "same") return this.#quickCheck(position, path, existing);
+    const looksLinked = found.existing.mode === existing.mode && !timesDiffer(this.#run, found.existing.mtime, existing.mtime);
+    if (isLink && looksLinked && (await isUnchanged(this.#run, this.#upload.list, position, existing, path))) {
+      return this.#quickCheck(position, path, existing);
+    }
+    if (!options.dryRun && isLink && !(await alternates.copyTo(position, found, path))) return this.#quickCheck(position, path, existing);
+    if (!options.dryRun && !isLink) await fileSystem.remove(path);
+    return this.#sameAs(position, isLink);
+  }
+
+  /** The very same file is in one of the directories, and was linked if that was wanted. */
+  #sameAs(position: number, isLinked: boolean): Plan | undefined {
+    const act = (): void => {
+      this.#mention(position, false);
+      if (!this.#run.options.dryRun) this.#upload.confirm(position);
+    };
+    const link: Item = { flags: ItemFlag.localChange | ItemFlag.nameFollows, name: "" };
+    return { kind: "local", act, item: this.#reportsUnchanged ? (isLinked ? link : { flags: 0 }) : undefined };
+  }
+
   /** The file is missing, but directories were named where a like one may be. */
   async #withAlternates(position: number, path: string, alternates: AlternateBases): Promise<Plan | undefined> {
     const found = await alternates.find(position);
     if (!found) return this.#wholeFile(ItemFlag.isNew);
     if (found.level === "exists") {
-      const flags = this.#differences(position, found.existing);
+      const flags = this.#differences(position, found.existing) | (this.#run.options.times ? 0 : ItemFlag.reportTime);
       const { size } = found.existing;
       if (this.#run.options.dryRun || !this.#blockSums.worthwhile(size, this.#upload.list.size(position))) return this.#wholeFile(flags);
       return this.#delta(flags, found.path, found.number);
     }
-    if (found.level === "same" && alternates.kind === "compare") {
-      return this.#reportsUnchanged ? { kind: "local", act: () => this.#mention(position, false), item: { flags: 0 } } : undefined;
-    }
+    if (found.level === "same" && alternates.kind === "compare") return this.#sameAs(position, false);
     await this.#upload.made.get(parentName(this.#upload.list.name(position)));
-    if (!this.#run.options.dryRun && !(await alternates.copyTo(position, found.path, path))) return this.#wholeFile(ItemFlag.isNew);
-    const linked = found.level === "same" && alternates.kind === "link";
+    if (!this.#run.options.dryRun && !(await alternates.copyTo(position, found, path))) return this.#wholeFile(ItemFlag.isNew);
+    if (found.level === "same" && alternates.kind === "link") return this.#sameAs(position, true);
     const act = (): void => {
       if (found.level === "same") this.#mention(position, false);
       if (!this.#run.options.dryRun) this.#upload.confirm(position);
     };
-    if (linked) {
-      const item = { flags: ItemFlag.localChange | ItemFlag.nameFollows, name: "" };
-      return { kind: "local", act, item: this.#reportsUnchanged ? item : undefined };
-    }
-    const flags = ItemFlag.localChange | (found.level === "same" ? 0 : ItemFlag.reportTime);
-    return { kind: "local", act, item: flags === ItemFlag.localChange && !this.#reportsUnchanged ? undefined : { flags } };
+    const differences = this.#attributeDifferences(position, found.existing) | (this.#run.options.times ? 0 : ItemFlag.reportTime);
+    const isWorthIt = differences !== 0 || this.#reportsUnchanged;
+    return { kind: "local", act, item: isWorthIt ? { flags: ItemFlag.localChange | differences } : undefined };
   }
 }

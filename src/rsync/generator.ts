@@ -178,6 +178,12 @@ export class Generator {
         if (levels.skip > 0) this.#run.info(`not creating new directory "${shownName(name)}"`);
       };
     }
+    if (existing && options.ignoreExisting) {
+      return () => {
+        this.#skippedBelow = name;
+        if (levels.skip > 0) this.#run.info(`${shownName(name)} exists${levels.skip > 1 ? " (type change)" : ""}`);
+      };
+    }
     const made = options.dryRun || isRoot || (await this.#make(position, name, path, existing !== undefined));
     settle(made);
     const known = await this.#planner.isKnownDirectory(position);

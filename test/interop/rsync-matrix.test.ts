@@ -84,6 +84,13 @@ const OTHER: Tree = {
   "new.txt": { content: "new", mtime: TIME + 7 },
   "dir/inner.txt": { content: "inner", mtime: TIME + 99 },
   "dir/sub/deep.txt": { content: "other content" },
+  "same.txt": { content: "the same" },
+  "changed.txt": { content: "longer than before", mtime: TIME + 50 },
+  "touched.txt": { content: "touched", mtime: TIME + 60 },
+  "older.txt": { content: "old", mtime: TIME - 1000 },
+  "tool.sh": { content: "#!/bin/sh #2", mode: 0o700 },
+  "no-tool.sh": { content: "no longer runs", mode: 0o640 },
+  "big.bin": { content: edited, mtime: TIME + 3 },
   "names.lst": { content: "# a comment\n\nnew.txt\r\n./dir/sub\n\n\ndir/inner.txt\nno-such-file" },
 };
 
@@ -99,6 +106,8 @@ interface Case {
   readonly plain?: boolean;
   /** Lines of the list for `--files-from`, instead of the usual ones. */
   readonly list?: string;
+  /** More that is there before. */
+  readonly also?: Tree;
 }
 
 const CASES: readonly Case[] = [
@@ -201,6 +210,12 @@ const SPECIAL: readonly Case[] = [
   { options: "-a --copy-dest=../other", only: "up" },
   { options: "-a --compare-dest=../other", only: "up" },
   { options: "-ac --compare-dest=../other", only: "up" },
+  ...["-ab --link-dest", "-an --link-dest", "-an --compare-dest", "-rE --copy-dest", "-rt --link-dest", "-au --compare-dest"].map(
+    (options) => ({ options: `${options}=../other`, only: "up" as const }),
+  ),
+  { options: "-a --ignore-existing --info=skip2", plain: true },
+  { options: "-ac --ignore-existing --info=skip2", plain: true },
+  { options: "-a --ignore-existing --info=skip2", plain: true, only: "up", also: { "new.txt/": {}, emptydir: { content: "a file" } } },
   { options: "-a", paths: ["S/*.txt", "T/"], only: "down" },
   { options: "-a", paths: ["S/*/*.txt", "T/"], only: "down" },
   { options: "-aR", paths: ["S/./d*/same2.txt", "T/"], only: "down" },
@@ -269,7 +284,7 @@ function argumentsOf({ options, plain, paths = ["S/", "T/"] }: Case, up: boolean
 async function ours(test: Case, up: boolean, times: boolean, extra: readonly string[]): Promise<Outcome> {
   const directory = join(work, `ours${serial}`);
   const root = `${MOUNT}/${serial}`;
-  await putTree(files.fs, `${root}/${up ? "dst" : "src"}`, up ? TARGET : SOURCE);
+  await putTree(files.fs, `${root}/${up ? "dst" : "src"}`, up ? { ...TARGET, ...test.also } : SOURCE);
   await putTree(files.fs, `${root}/other`, OTHER);
   writeTree(join(directory, up ? "src" : "dst"), up ? SOURCE : TARGET);
   writeFileSync(join(directory, "list"), test.list ?? "new.txt\ndir/sub\ndir/inner.txt\nno-such-file\n");
@@ -284,7 +299,7 @@ async function theirs(test: Case, up: boolean, times: boolean, extra: readonly s
   const directory = join(work, `theirs${serial}`);
   const place = join(work, `remote${serial}`);
   const remote = join(place, MOUNT, String(serial));
-  writeTree(join(remote, up ? "dst" : "src"), up ? TARGET : SOURCE);
+  writeTree(join(remote, up ? "dst" : "src"), up ? { ...TARGET, ...test.also } : SOURCE);
   writeTree(join(remote, "other"), OTHER);
   writeTree(join(directory, up ? "src" : "dst"), up ? SOURCE : TARGET);
   writeFileSync(join(directory, "list"), test.list ?? "new.txt\ndir/sub\ndir/inner.txt\nno-such-file\n");
