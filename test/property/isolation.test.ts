@@ -7,3 +7,15 @@ it("6,000 paths, every protocol: no key outside of the prefix, no word of others
   expect(findings).toEqual([]);
   expect(storeCalls).toBeGreaterThan(1_000);
 });
+
+it("the store is asked the same whether others have files or not: no answer takes longer for what is theirs", async () => {
+  const asked = async (hasOthers: boolean): Promise<string[]> => {
+    const calls: string[] = [];
+    const options = { hasOthers, onCall: (text: string) => void calls.push(text.replaceAll(/[0-9a-f-]{36}/g, "ID")) };
+    expect((await tryPaths(4_000, 7, options)).findings).toEqual([]);
+    return calls;
+  };
+  const [withOthers, alone] = [await asked(true), await asked(false)];
+  expect(withOthers.length).toBeGreaterThan(500);
+  expect(withOthers).toEqual(alone);
+});

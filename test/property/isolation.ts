@@ -80,7 +80,7 @@ export function somePath(random: Random): Buffer {
 }
 
 /** `store`, which throws for a key outside of the prefix; what was asked is told to `violation`. */
-function guarded(store: ObjectStore, violation: (text: string) => void): ObjectStore {
+function guarded(store: ObjectStore, violation: (text: string) => void, onCall: (text: string) => void): ObjectStore {
   const check = (method: string, key: unknown): void => {
     if (typeof key !== "string") return;
     const segments = key.slice(PREFIX.length).split("/");
@@ -94,6 +94,7 @@ function guarded(store: ObjectStore, violation: (text: string) => void): ObjectS
       if (typeof value !== "function") return value;
       return (...given: unknown[]): unknown => {
         const method = String(name);
+        onCall(`${method} ${[given[0], method === "copy" ? given[1] : ""].flat().map(String).join(" ")}`);
         for (const key of Array.isArray(given[0]) ? given[0] : [given[0]]) check(method, key);
         if (method === "copy") check(method, given[1]);
         return value.apply(target, given) as unknown;
@@ -118,9 +119,19 @@ interface World {
 
 const log = pino({ level: "silent" });
 
-async function createWorld(findings: string[], count: () => void): Promise<World> {
+/** What becomes of a world besides findings. */
+interface Watching {
+  readonly count: () => void;
+  /** Every request to the store, with its keys. */
+  readonly onCall: (text: string) => void;
+  /** Without: other users have nothing. */
+  readonly hasOthers: boolean;
+}
+
+async function createWorld(findings: string[], { count, onCall, hasOthers }: Watching): Promise<World> {
   const memory = createMemoryStore({ limits: SMALL_PARTS });
-  for (const key of FOREIGN) await memory.put(key, [Buffer.from(CANARY)]);
+  const foreign = hasOthers ? FOREIGN : [];
+  for (const key of foreign) await memory.put(key, [Buffer.from(CANARY)]);
   for (const key of ["alice/a", "alice/originals/x.txt", "alice/attachments/a"]) await memory.put(key, [Buffer.from("own")]);
   const budget = new ByteBudget(64 * 1024 * 1024);
   const store = guarded(
@@ -132,11 +143,12 @@ async function createWorld(findings: string[], count: () => void): Promise<World
       },
     }),
     (text) => findings.push(`outside of the prefix: ${text}`),
+    onCall,
   );
   const files = await createStoredFiles({ budget, log, store, prefix: PREFIX });
   const close = async (): Promise<void> => {
     await files.close();
-    for (const key of FOREIGN) {
+    for (const key of foreign) {
       const body = await memory.get(key).catch(() => undefined);
       if (body?.info.size !== CANARY.length) findings.push(`the object ${key} of somebody else was changed`);
       body?.destroy();
@@ -224,12 +236,23 @@ async function overExec({ files, budget }: World, random: Random, path: Buffer):
   return Buffer.concat([...output, ...near.errorOutput]);
 }
 
-/** Tries `paths` paths from `seed` on, each with one operation; one in `execEvery` through a command. */
-export async function tryPaths(paths: number, seed: number, execEvery = 25): Promise<IsolationResult> {
+/** How to try paths. */
+export interface IsolationOptions {
+  /** One operation in so many is a command (default 25). */
+  readonly execEvery?: number;
+  /** Whether other users have files (default true). */
+  readonly hasOthers?: boolean;
+  /** Told of every request to the store. */
+  readonly onCall?: (text: string) => void;
+}
+
+/** Tries `paths` paths from `seed` on, each with one operation. */
+export async function tryPaths(paths: number, seed: number, options: IsolationOptions = {}): Promise<IsolationResult> {
+  const { execEvery = 25, hasOthers = true, onCall = () => undefined } = options;
   const findings: string[] = [];
   let storeCalls = 0;
   for (let done = 0; done < paths && findings.length < 20; ) {
-    const world = await createWorld(findings, () => storeCalls++);
+    const world = await createWorld(findings, { count: () => storeCalls++, onCall, hasOthers });
     const { client: near, server } = loopbackPair();
     const served = serveSftp(server, world.files.fs, { budget: world.budget, log, user: "alice" });
     const client = new SftpClient(near);
