@@ -1,6 +1,7 @@
 /**
  * A TCP forwarder that loses the connection after so many bytes. All of them reach the server before its side ends, so
- * that what it can have kept does not depend on how fast it reads; the client's side is reset.
+ * that what it can have kept does not depend on how fast it reads; the client's side is reset. What the server still says is
+ * read and dropped, and its end awaited: a socket that is closed before would reset it, and what it has not read be lost.
  */
 import { once } from "node:events";
 import { type AddressInfo, createConnection, createServer, type Socket } from "node:net";
@@ -17,6 +18,7 @@ export interface CuttingForward {
 /** Listens on a free port of 127.0.0.1; each connection is forwarded to `port` there and lost after `bytes` of the client's. */
 export async function startCuttingForward(port: number, bytes: number): Promise<CuttingForward> {
   const sockets = new Set<Socket>();
+  const ending: Promise<unknown>[] = [];
   const track = (socket: Socket): void => {
     sockets.add(socket);
     socket.once("close", () => sockets.delete(socket));
@@ -34,6 +36,9 @@ export async function startCuttingForward(port: number, bytes: number): Promise<
       left -= part.length;
       if (left === 0) {
         cut = true;
+        ending.push(new Promise((ended) => upstream.once("close", ended)));
+        upstream.unpipe(client);
+        upstream.resume();
         upstream.end(part, () => client.resetAndDestroy());
         client.pause();
         return;
@@ -53,6 +58,7 @@ export async function startCuttingForward(port: number, bytes: number): Promise<
       return cut;
     },
     close: async () => {
+      await Promise.all(ending);
       for (const socket of sockets) socket.destroy();
       await new Promise((closed) => server.close(closed));
     },
