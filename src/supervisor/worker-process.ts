@@ -8,11 +8,20 @@ import { fileURLToPath } from "node:url";
 import type { ToSupervisor, ToWorker, WorkerStart } from "./messages.ts";
 
 /**
- * Each worker has a core; the engine's own collector threads would take it from the others. Measured: up to half of the
- * CPU of a big transfer. Node 20 crashes when the flag is set in a running process. The young generation of Node 24 grows
- * to 128 MiB and never shrinks; with what Node 20 gives it a transfer takes as much CPU.
+ * Node 20 gives a function to its optimizing compiler after a fourth of this budget. In a fresh worker that compiler takes
+ * a fifth of the CPU of the first half GiB, much of it for code that is not needed again. Later versions do not know the flag.
  */
-const ENGINE_FLAGS = ["--single-threaded-gc", "--max-semi-space-size=16", ...lazyOptimizer()];
+const NODE_20_FLAGS = ["--max-semi-space-size=16", "--interrupt-budget=264000"];
+/**
+ * The young generation of Node 24 grows to 128 MiB and never shrinks. With 16 MiB semi-spaces, and ciphers that are not
+ * compiled, 100,000 OPENs left a worker 128 MiB larger than it was, with these 81.
+ */
+const NEWER_FLAGS = ["--max-semi-space-size=8"];
+/**
+ * Each worker has a core; the engine's own collector threads would take it from the others. Measured: up to half of the
+ * CPU of a big transfer. Node 20 crashes when the flag is set in a running process.
+ */
+const ENGINE_FLAGS = ["--single-threaded-gc", ...(process.versions.node.startsWith("20.") ? NODE_20_FLAGS : NEWER_FLAGS)];
 /**
  * glibc learns from freed buffers to keep ever larger ones for itself, tens of MiB of them; told the sizes it begins with,
  * it gives all from 128 KiB on back to the system. What the operator has set stays.
@@ -22,14 +31,6 @@ const ALLOCATOR = { MALLOC_ARENA_MAX: "2", MALLOC_MMAP_THRESHOLD_: "131072", MAL
 const IS_SOURCE = import.meta.url.endsWith(".ts");
 const PROGRAM = fileURLToPath(new URL(IS_SOURCE ? "../worker.ts" : "../worker.js", import.meta.url));
 const LOADER = IS_SOURCE ? ["--import", "tsx"] : [];
-
-/**
- * Node 20 gives a function to its optimizing compiler after a fourth of this. In a fresh worker that compiler takes a fifth
- * of the CPU of the first half GiB, much of it for code that is not needed again. Later versions do not know the flag.
- */
-function lazyOptimizer(): string[] {
-  return process.versions.node.startsWith("20.") ? ["--interrupt-budget=264000"] : [];
-}
 
 /** What a fully busy event loop weighs, in fresh connections. */
 const BUSY_WEIGHT = 8;
