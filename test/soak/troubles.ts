@@ -26,9 +26,10 @@ export interface Scene {
   readonly until: number;
 }
 
+/** From its beginning on; `to` is infinite until the trouble is over. */
 interface Span {
   readonly from: number;
-  readonly to: number;
+  to: number;
 }
 
 /** See the head of this file. */
@@ -68,22 +69,30 @@ export class Troubles {
       if (now + quiet >= until) return;
       if (!isKilled && now > (started + until) / 2) {
         isKilled = true;
+        const span = this.#begin(now);
         this.#count("kill -9 of the gateway");
         await gateway.kill();
         await gateway.start();
         this.#life++;
-        this.#spans.push({ from: now, to: performance.now() });
+        span.to = performance.now();
         continue;
       }
       const [what, action] = random.pick(FAULTS);
+      const span = this.#begin(now);
       this.#count(what);
       // One request in three meets it, so that retries have work and some succeed.
       const fault = s3.fault({ action, times: Number.POSITIVE_INFINITY, when: () => random.below(3) === 0 });
       s3.latencyMs = random.below(3) * 20;
       await sleep(TROUBLE_MS);
       fault.remove();
-      this.#spans.push({ from: now, to: performance.now() });
+      span.to = performance.now();
     }
+  }
+
+  #begin(from: number): Span {
+    const span = { from, to: Number.POSITIVE_INFINITY };
+    this.#spans.push(span);
+    return span;
   }
 
   #count(what: string): void {
