@@ -66,6 +66,13 @@ export async function placeUnder(
   }
 }
 
+/** Where a file goes that was renamed while it is open. */
+export interface NewName {
+  readonly key: string;
+  /** The virtual path, for texts. */
+  readonly path: string;
+}
+
 /** What can be published under its own key, or under another one while the store knows nothing of it. */
 export interface Publishable {
   readonly key: string;

@@ -14,18 +14,11 @@ import { Activity, atMost } from "./activity.ts";
 import { type CopyTarget, copyRange } from "./copy-range.ts";
 import type { ReadyContent } from "./content-options.ts";
 import type { OpeningSources } from "./opening.ts";
-import { announce, placeUnder, publishUnder } from "./publish.ts";
+import { announce, type NewName, placeUnder, publishUnder } from "./publish.ts";
 import { UploadContent } from "./upload-content.ts";
 import { UploadLife, type UploadState } from "./upload-life.ts";
 import { UploadTimes } from "./upload-times.ts";
 import type { UploadVolume } from "./upload-volume.ts";
-
-/** Where a file goes that was renamed while it is open. */
-export interface NewName {
-  readonly key: string;
-  /** The virtual path, for texts. */
-  readonly path: string;
-}
 
 /** Who opened it and how. */
 export interface WriteHandleOptions {
