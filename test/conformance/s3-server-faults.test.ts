@@ -11,7 +11,7 @@ import {
   UploadPartCommand,
 } from "@aws-sdk/client-s3";
 import { NodeHttpHandler } from "@smithy/node-http-handler";
-import fc from "fast-check";
+import fc from "../support/fast-check.ts";
 import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
 import { AwsChunkedDecoder } from "../support/s3-server/aws-chunked.ts";
 import { compareUtf8 } from "../support/s3-server/byte-order.ts";

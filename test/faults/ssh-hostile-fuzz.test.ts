@@ -1,7 +1,7 @@
 /** Random and damaged messages before and after login: the server answers or drops, and always serves the next one. */
 import { connect, type Socket } from "node:net";
 import { join } from "node:path";
-import fc from "fast-check";
+import fc from "../support/fast-check.ts";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { encodeMessage, Message } from "../../src/ssh/messages.ts";
 import { RawClient } from "../unit/ssh/raw-client.ts";

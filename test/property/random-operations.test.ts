@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import fc from "../support/fast-check.ts";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { onEachStore, REMOTE } from "../interop/on-stores.ts";
 import { FX, FXF } from "../support/sftp-packets.ts";

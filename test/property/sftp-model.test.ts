@@ -1,7 +1,7 @@
 /**
  * Random operations over SFTP on the real file system on each store, and on the model: same answers, same contents.
  */
-import fc from "fast-check";
+import fc from "../support/fast-check.ts";
 import { pino } from "pino";
 import { mkdtemp, rm } from "node:fs/promises";
 import { tmpdir } from "node:os";

@@ -208,7 +208,8 @@ export class ModelFileSystem implements FileSystem {
       throw new FsError("invalid-argument", `${target}: lies inside ${source}`);
     const existing = this.#find(target);
     if (existing && !(options.replace && existing.type === "file" && node.type === "file")) {
-      throw new FsError("exists", `${target}: already exists`);
+      const isNoDirectory = options.replace && node.type === "directory" && existing.type === "file";
+      throw new FsError(isNoDirectory ? "not-a-directory" : "exists", `${target}: already exists`);
     }
     const directory = this.#directory(parentOf(target));
     if (!this.#dropped.delete(source) || this.#find(source)) this.#directory(parentOf(source)).children.delete(nameOf(source));

@@ -1,6 +1,6 @@
 /** Decisions on public-key logins: every key type, options, FIDO signatures, certificates, and never an exception. */
 import { createHash, createPublicKey, generateKeyPairSync, type KeyObject, sign } from "node:crypto";
-import fc from "fast-check";
+import fc from "../../support/fast-check.ts";
 import { describe, expect, it } from "vitest";
 import { Authenticator, type AuthUser } from "../../../src/auth/authenticator.ts";
 import { type AuthorizedKey, parseAuthorizedKeys } from "../../../src/auth/authorized-keys.ts";

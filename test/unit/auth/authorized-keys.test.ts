@@ -3,7 +3,7 @@ import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import fc from "fast-check";
+import fc from "../../support/fast-check.ts";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { KeyFormatError, parseAuthorizedKeys } from "../../../src/auth/authorized-keys.ts";
 import { addressAllowed } from "../../../src/auth/key-options.ts";

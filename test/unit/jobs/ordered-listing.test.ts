@@ -1,5 +1,5 @@
 /** Stores that do not list in UTF-8 byte order: nothing wrong is copied, deleted or reported. */
-import fc from "fast-check";
+import fc from "../../support/fast-check.ts";
 import { readdirSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { describe, expect, it } from "vitest";

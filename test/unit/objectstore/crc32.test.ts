@@ -1,5 +1,5 @@
 /** CRC-32 of parts and of what they make together. */
-import fc from "fast-check";
+import fc from "../../support/fast-check.ts";
 import { describe, expect, it } from "vitest";
 import { combineCrc32, crc32Of, decodeCrc32, encodeCrc32 } from "../../../src/objectstore/s3/crc32.ts";
 

@@ -1,5 +1,5 @@
 /** The order of keys is that of their UTF-8 bytes. */
-import fc from "fast-check";
+import fc from "../../support/fast-check.ts";
 import { describe, expect, it } from "vitest";
 import { compareKeys, lowerBound } from "../../../src/objectstore/key-order.ts";
 

@@ -1,5 +1,5 @@
 /** Known answers and inverse pairs of the pure wire code. */
-import fc from "fast-check";
+import fc from "../../support/fast-check.ts";
 import { createHash } from "node:crypto";
 import { describe, expect, it } from "vitest";
 import { ProtocolError } from "../../../src/errors.ts";

@@ -2,7 +2,7 @@
  * Requests sent without waiting must end as if each had been sent after the answer to the one before: random sequences
  * run pipelined over SFTP, on a file system of random delays, and one by one on a second one; answers and trees are equal.
  */
-import fc from "fast-check";
+import fc from "../../support/fast-check.ts";
 import { expect, it } from "vitest";
 import { turns } from "../../support/gate.ts";
 import { ModelFileSystem } from "../../support/model-file-system.ts";

@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import fc from "../../support/fast-check.ts";
 import { describe, expect, it } from "vitest";
 import { ProtocolError } from "../../../src/errors.ts";
 import { PacketStream, releaseData } from "../../../src/sftp/packet-stream.ts";

@@ -1,5 +1,5 @@
 /** A user reaches keys below the own prefix and nothing else, whatever paths and operations come. */
-import fc from "fast-check";
+import fc from "../../support/fast-check.ts";
 import { expect, it } from "vitest";
 import { makeFixture } from "./fixture.ts";
 

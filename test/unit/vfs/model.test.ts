@@ -1,5 +1,5 @@
 /** Random operations on the file system and on a model of one: same outcomes, same tree, on every store. */
-import fc from "fast-check";
+import fc from "../../support/fast-check.ts";
 import { describe, expect, it } from "vitest";
 import { ModelFileSystem } from "../../support/model-file-system.ts";
 import type { FileSystem } from "../../../src/vfs/file-system.ts";

@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import fc from "fast-check";
+import fc from "../../support/fast-check.ts";
 import { describe, expect, it } from "vitest";
 import { ByteBudget } from "../../../src/byte-budget.ts";
 import { StoreError } from "../../../src/errors.ts";

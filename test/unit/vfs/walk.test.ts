@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import fc from "../../support/fast-check.ts";
 import { describe, expect, it } from "vitest";
 import { compareKeys } from "../../../src/objectstore/key-order.ts";
 import type { WalkEntry } from "../../../src/vfs/file-system.ts";

@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import fc from "../../../support/fast-check.ts";
 import { describe, expect, it } from "vitest";
 import { checkLayout, type LayoutOptions } from "../../../../src/jobs/layout/check-layout.ts";
 import { layoutFixes } from "../../../../src/jobs/layout/fix-layout.ts";

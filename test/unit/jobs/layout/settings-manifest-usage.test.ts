@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { mkdirSync, readFileSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
-import fc from "fast-check";
+import fc from "../../../support/fast-check.ts";
 import { beforeEach, describe, expect, it } from "vitest";
 import { addSettings, readSettings, settingsLine } from "../../../../src/jobs/layout/asset-settings.ts";
 import type { S3Server } from "../../../support/s3-server/s3-server.ts";

@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import fc from "../../../support/fast-check.ts";
 import { describe, expect, it } from "vitest";
 import { decide } from "../../../../src/jobs/sync/decision.ts";
 import { mergeEntries, type SyncEntry, syncEntries } from "../../../../src/jobs/sync/merge.ts";

@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import fc from "../../../support/fast-check.ts";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import type { FileHandle, OpenFlags } from "../../../../src/vfs/file-system.ts";
 import type { StoreKind } from "../whole-fixture.ts";

@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import fc from "../../../support/fast-check.ts";
 import { describe, expect, it } from "vitest";
 import { ByteBudget } from "../../../../src/byte-budget.ts";
 import { createMemoryStore } from "../../../../src/objectstore/memory-store.ts";

@@ -1,4 +1,4 @@
-import fc from "fast-check";
+import fc from "../../../support/fast-check.ts";
 import { afterAll, beforeAll, describe, expect, it, vi } from "vitest";
 import { FsError } from "../../../../src/errors.ts";
 import type { FileHandle, OpenFlags } from "../../../../src/vfs/file-system.ts";
