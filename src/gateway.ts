@@ -20,6 +20,7 @@ import type { SupervisorLink } from "./gateway/supervisor-link.ts";
 import { Answers } from "./supervisor/answers.ts";
 import type { UserRates } from "./gateway/throttled-channel.ts";
 import type { Logger } from "./log.ts";
+import { haltRequests } from "./objectstore/s3/s3-client.ts";
 import type { SourcePolicy } from "./ssh/admission.ts";
 import type { HostKey } from "./ssh/host-keys.ts";
 import type { SessionInfo } from "./ssh/session-registry.ts";
@@ -133,6 +134,15 @@ export class Gateway {
   drain(timeoutMs: number): Promise<void> {
     this.#draining ??= this.#drain(timeoutMs);
     return this.#draining;
+  }
+
+  /**
+   * Keeps what was received of open uploads on this node's disk, and asks the stores for nothing more. For the end of a
+   * process without a supervisor; sessions are left to end with it.
+   */
+  async abandon(): Promise<void> {
+    haltRequests();
+    await this.#parts?.files.close();
   }
 
   get #server(): SshServer {

@@ -1,6 +1,6 @@
 /**
  * The start of a worker process, which a supervisor forks: serves the sessions that are handed to it until the supervisor
- * wants it to end, or is gone.
+ * wants it to end; should that be gone, it ends at once.
  */
 import { ConfigStore } from "./config/config-store.ts";
 import { loadConfig } from "./config/load.ts";
@@ -26,6 +26,9 @@ for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal
 function keepServing(log: Logger): void {
   process.on("uncaughtException", (error, origin) => log.error({ err: error, origin }, "unexpected error, please report it"));
 }
+
+/** So long uploads may be written to this node's disk when the supervisor is gone: the next gateway may be there soon. */
+const ABANDON_MS = 1_000;
 
 /** The channel is closed by us. */
 let isEnding = false;
@@ -59,7 +62,10 @@ async function serve({ configFile, slot, workers, firstProcess }: WorkerStart, l
   const { server, admin, log: logging } = started;
   const hostKeys = gateway.hostKeys.map(({ publicKey }) => publicKey);
   link.send({ type: "ready", settings: { server, admin, log: logging, workers: place.workers }, hostKeys });
-  await gateway.drain(await drained);
+  const timeoutMs = await drained;
+  if (timeoutMs !== "supervisor gone") return gateway.drain(timeoutMs);
+  await gateway.abandon();
+  process.exit(1);
 }
 
 async function run(start: WorkerStart, link: SupervisorLink): Promise<void> {
@@ -75,13 +81,15 @@ async function run(start: WorkerStart, link: SupervisorLink): Promise<void> {
   setTimeout(() => process.exit(), LINGER_MS).unref();
 }
 
-/** Resolves with the time that sessions have to finish, once this process is to end. */
-function untilDrained(link: SupervisorLink): Promise<number> {
+/** Resolves with the time in milliseconds that sessions have to finish, once this process is to end. */
+function untilDrained(link: SupervisorLink): Promise<number | "supervisor gone"> {
   return new Promise((resolve) => {
     link.handle({ drain: ({ timeoutMs }) => resolve(timeoutMs), ping: () => link.send({ type: "pong" }) });
     process.once("disconnect", () => {
-      if (!isEnding) process.stderr.write("the supervisor is gone, ending\n");
-      resolve(0);
+      if (isEnding) return;
+      process.stderr.write("the supervisor is gone, ending\n");
+      setTimeout(() => process.exit(1), ABANDON_MS);
+      resolve("supervisor gone");
     });
   });
 }

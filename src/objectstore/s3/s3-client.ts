@@ -6,6 +6,7 @@ import { S3Client } from "@aws-sdk/client-s3";
 import type { S3ClientConfig } from "@aws-sdk/client-s3";
 import { Readable } from "node:stream";
 import { text as readText } from "node:stream/consumers";
+import { StoreError } from "../../errors.ts";
 import { AssumeRoleError, classifyFault } from "./s3-errors.ts";
 import { ANSWER, CALL, S3Transport } from "./s3-http.ts";
 import type { S3Call, WireRequest, WireResponse } from "./s3-http.ts";
@@ -46,6 +47,7 @@ interface Shared<T> {
 
 const connections = new Map<string, Shared<S3Client>>();
 const transports = new Map<string, Shared<S3Transport>>();
+let isHalted = false;
 
 /** The connection for `options`: an existing one if some store in the process has the same. Makes no request. */
 export function acquireConnection(options: S3ConnectionOptions, log: StoreLog): S3Connection {
@@ -70,6 +72,15 @@ export function acquireConnection(options: S3ConnectionOptions, log: StoreLog): 
       });
     },
   };
+}
+
+/**
+ * Drops all requests of the process and makes further ones fail, as if the process had ended: for one that has lost its
+ * supervisor, whose successor may be writing to the same keys. There is no way back.
+ */
+export function haltRequests(): void {
+  isHalted = true;
+  for (const { value } of transports.values()) value.destroy();
 }
 
 /** Attaches to a command what the transport must know. With `client.send(command, options)` the SDK would drop its middleware cache. */
@@ -106,6 +117,11 @@ function transportKey({ endpoint, awsRegion, maxSockets, timeouts }: S3Connectio
   return JSON.stringify([endpoint ?? awsRegion, maxSockets, timeouts?.connectMs, timeouts?.idleMs, timeouts?.slowIdleMs]);
 }
 
+function send(transport: S3Transport, request: WireRequest): Promise<{ response: WireResponse }> {
+  if (isHalted) return Promise.reject(new StoreError("aborted", "the process is ending"));
+  return transport.handle(request);
+}
+
 function createClient(options: S3ConnectionOptions, log: StoreLog): S3Client {
   const { timeouts = {}, maxSockets = 128 } = options;
   const transport = share(
@@ -130,7 +146,7 @@ function createClient(options: S3ConnectionOptions, log: StoreLog): S3Client {
     cacheMiddleware: true,
     maxAttempts: 1,
     // Closed through `release`: other clients may use it, too.
-    requestHandler: { handle: transport.handle.bind(transport), metadata: transport.metadata },
+    requestHandler: { handle: (request: WireRequest) => send(transport, request), metadata: transport.metadata },
     logger: quietLogger(log),
   });
   trimMiddlewares(client, transport);
