@@ -44,8 +44,11 @@ export class BlockSums {
     return protocol >= 31 || options.compression !== "zlib" || header.blockLength <= MAX_COMPRESSED_BLOCK;
   }
 
-  /** The sums of the file at `path`; undefined if it cannot be read: then the whole file is wanted. */
-  async of(path: string): Promise<ComputedSums | undefined> {
+  /**
+   * The sums of the file at `path`, cut as `cut` says or else as rsync does; undefined if it cannot be read: then the whole
+   * file is wanted.
+   */
+  async of(path: string, cut?: Pick<SumHeader, "blockLength" | "strongLength">): Promise<ComputedSums | undefined> {
     let result: ComputedSums | undefined;
     let failure: unknown;
     let finish: () => void = () => undefined;
@@ -54,7 +57,7 @@ export class BlockSums {
     });
     await this.#pool.add(async () => {
       try {
-        result = await this.#compute(path);
+        result = await this.#compute(path, cut);
       } catch (error) {
         failure = error;
       }
@@ -65,18 +68,20 @@ export class BlockSums {
     return result;
   }
 
-  async #compute(path: string): Promise<ComputedSums | undefined> {
+  async #compute(path: string, cut: Parameters<BlockSums["of"]>[1]): Promise<ComputedSums | undefined> {
     const handle = await this.#run.fileSystem.open(path, { read: true });
     try {
-      return await this.#sum(handle);
+      return await this.#sum(handle, cut);
     } finally {
       await handle.close();
     }
   }
 
-  async #sum(handle: FileHandle): Promise<ComputedSums | undefined> {
+  async #sum(handle: FileHandle, cut: Parameters<BlockSums["of"]>[1]): Promise<ComputedSums | undefined> {
     const { size } = await handle.stat();
-    const header = sumHeaderFor(size, this.#run.protocol, this.#run.options.blockSize);
+    const header = cut
+      ? { ...cut, count: Math.ceil(size / cut.blockLength), remainder: size % cut.blockLength }
+      : sumHeaderFor(size, this.#run.protocol, this.#run.options.blockSize);
     if (header.count > MAX_BLOCKS) return undefined;
     const out = new ByteBuilder();
     const rest = new BlockCutter(header.blockLength, (block) => {

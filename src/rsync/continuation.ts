@@ -1,10 +1,11 @@
 /**
  * Finds what an upload can go on with that was interrupted: the unpublished bytes, which cannot be read back, and the
- * notes made while they arrived. Knows no wire.
+ * notes made while they arrived; and the published version besides, cut in blocks of the same length. Knows no wire.
  */
 import { FsError } from "../errors.ts";
+import type { BlockSums } from "./block-sums.ts";
 import type { Run } from "./run.ts";
-import { HISTORY_EVERY, notesRules, type UploadNotes } from "./upload-notes.ts";
+import { HISTORY_EVERY, type UploadNotes } from "./upload-notes.ts";
 import type { SumHeader } from "./sums.ts";
 
 /** Smaller files are sent again: noting them costs more than it saves. Bytes. */
@@ -19,6 +20,8 @@ export interface Continuation {
   /** The upload cannot be cut to less. */
   readonly keepsAtLeast: number;
   readonly notes: UploadNotes;
+  /** How what is published under the name is cut; its blocks are counted behind the noted ones. */
+  readonly published?: SumHeader;
 }
 
 /** True if this run asked for its interrupted files to be kept, and a file of `size` bytes is worth it. */
@@ -37,11 +40,10 @@ export async function findContinuation(run: Run, path: string, size: number): Pr
   if (!mayContinue(run, size)) return undefined;
   try {
     const upload = await run.fileSystem.interrupted?.(path);
-    const rules = notesRules(run.checksums);
-    const notes = upload && (await run.notes?.read(upload.id, rules));
+    const notes = upload && (await run.notes?.read(upload.id, run.checksums));
     if (!upload || !notes) return undefined;
     const blocks = await usableBlocks(run, notes, Math.min(upload.length, size));
-    if (blocks === 0 || blocks * rules.blockLength < upload.keepsAtLeast) return undefined;
+    if (blocks === 0 || blocks * notes.rules.blockLength < upload.keepsAtLeast) return undefined;
     return { id: upload.id, blocks, keepsAtLeast: upload.keepsAtLeast, notes };
   } catch (error) {
     if (!(error instanceof FsError)) throw error;
@@ -62,7 +64,33 @@ async function usableBlocks(run: Run, notes: UploadNotes, length: number): Promi
   return 0;
 }
 
-/** How the noted blocks are told to the sender. */
-export function continuationHeader({ blocks, notes }: Continuation): SumHeader {
-  return { count: blocks, blockLength: notes.rules.blockLength, strongLength: STRONG_LENGTH, remainder: 0 };
+/** What is told to the sender of an upload to go on with. */
+export interface ContinuationOffer {
+  readonly continuation: Continuation;
+  readonly sums: SumHeader;
+  readonly blockSums: Uint8Array;
+}
+
+/**
+ * The sums of the noted blocks, and behind them those of the published version at `path`, of `publishedSize` bytes, if they
+ * may save some of a file of `size` bytes. Rejects with the system's error.
+ */
+export async function offerContinuation(
+  found: Continuation,
+  blockSums: BlockSums,
+  { path, publishedSize, size }: { readonly path: string; readonly publishedSize: number; readonly size: number },
+): Promise<ContinuationOffer> {
+  const noted = await found.notes.sums(found.blocks, STRONG_LENGTH);
+  const { blockLength } = found.notes.rules;
+  const isWorthIt = blockSums.worthwhile(publishedSize, size);
+  const computed = isWorthIt ? await blockSums.of(path, { blockLength, strongLength: STRONG_LENGTH }) : undefined;
+  if (!computed) return { continuation: found, sums: continuationHeader(found), blockSums: noted };
+  const continuation = { ...found, published: computed.header };
+  return { continuation, sums: continuationHeader(continuation), blockSums: Buffer.concat([noted, computed.sums]) };
+}
+
+/** How the noted blocks, and those of the published version behind them, are told to the sender. */
+export function continuationHeader({ blocks, notes, published }: Continuation): SumHeader {
+  const { count = 0, remainder = 0 } = published ?? {};
+  return { count: blocks + count, blockLength: notes.rules.blockLength, strongLength: STRONG_LENGTH, remainder };
 }

@@ -1,10 +1,12 @@
 /**
  * A file whose upload was interrupted and goes on: as long as the tokens name the noted blocks one after the other,
- * nothing is done, since the upload has their bytes. With the first byte that is new it is cut there and continued.
- * Nothing of it can be read back: later tokens may name blocks of zeros only; anything else is asked for again, whole.
+ * nothing is done, since the upload has their bytes. With the first byte that is new it is cut there and continued, with
+ * literal bytes and with blocks of the published version. Nothing that was uploaded can be read back: later tokens may name
+ * such blocks of zeros only; anything else is asked for again.
  */
 import { ProtocolError } from "../errors.ts";
 import type { Assembly } from "./assembly.ts";
+import type { BasisBlocks } from "./basis-blocks.ts";
 import { type Continuation, continuationHeader } from "./continuation.ts";
 import type { FileSink } from "./file-sink.ts";
 import { HISTORY } from "./upload-notes.ts";
@@ -19,14 +21,17 @@ export type BeginFile = (start?: { readonly blocks: number; readonly length: num
 /** See the head of this file. */
 export class ContinuedFile implements Assembly {
   readonly #continuation: Continuation;
+  readonly #published: BasisBlocks | undefined;
   readonly #begin: BeginFile;
   /** Blocks named so far, from the first one on without a gap. */
   #blocks = 0;
   #sink: FileSink | undefined;
   #unusable = false;
 
-  constructor(continuation: Continuation, begin: BeginFile) {
+  /** `published` are the blocks behind the noted ones, if the continuation has such. */
+  constructor(continuation: Continuation, published: BasisBlocks | undefined, begin: BeginFile) {
     this.#continuation = continuation;
+    this.#published = published;
     this.#begin = begin;
   }
 
@@ -46,32 +51,62 @@ export class ContinuedFile implements Assembly {
   }
 
   async read(tokens: TokenReader): Promise<void> {
-    for (let token = await tokens.next(); token; token = await tokens.next()) {
-      if (token instanceof Uint8Array) await this.#literal(token);
-      else await this.#named(token, tokens);
+    await this.#published?.open();
+    try {
+      await this.#data(tokens);
+    } finally {
+      await this.#published?.close();
     }
-    if (!this.#sink && !this.#unusable) await this.#start();
   }
 
-  async #literal(bytes: Uint8Array): Promise<void> {
-    if (!this.#sink && !this.#unusable) await this.#start();
-    if (!this.#unusable) await this.#sink?.write([bytes]);
+  async #data(tokens: TokenReader): Promise<void> {
+    const { blocks } = this.#continuation;
+    for (let token = await tokens.next(); token; token = await tokens.next()) {
+      if (token instanceof Uint8Array) {
+        const sink = await this.#flushed(tokens);
+        await sink?.write([token]);
+        continue;
+      }
+      const { index, count } = token;
+      const noted = Math.max(0, Math.min(count, blocks - index));
+      if (noted > 0) await this.#noted({ index, count: noted }, tokens);
+      if (count > noted) await this.#old({ index: index + noted - blocks, count: count - noted }, tokens);
+    }
+    await this.#flushed(tokens);
   }
 
-  async #named({ index, count }: BlockRun, tokens: TokenReader): Promise<void> {
-    const { blocks, notes } = this.#continuation;
-    if (index + count > blocks) throw new ProtocolError(`block ${index + count - 1} of ${blocks}`);
+  /** Where the next byte goes, once it is begun and has everything before; undefined: it is of no use any more. */
+  async #flushed(tokens: TokenReader): Promise<FileSink | undefined> {
+    if (!this.#sink && !this.#unusable) await this.#start();
+    if (this.#unusable) return undefined;
+    if (this.#sink) await this.#published?.flush(this.#sink, tokens);
+    return this.#sink;
+  }
+
+  /** Blocks of the published version. */
+  async #old(run: BlockRun, tokens: TokenReader): Promise<void> {
+    if (!this.#published) throw new ProtocolError(`block ${run.index + run.count - 1} behind those of the upload`);
+    if (!this.#sink && !this.#unusable) await this.#start();
+    // What could not be begun is asked for again: all that matters is that the stream is read to its end.
+    if (this.#sink && !this.#unusable) await this.#published.add(this.#sink, run, tokens);
+    else await tokens.matched(ZEROS);
+  }
+
+  async #noted({ index, count }: BlockRun, tokens: TokenReader): Promise<void> {
+    const { notes } = this.#continuation;
     if (!this.#sink && !this.#unusable && index === this.#blocks) {
       this.#blocks += count;
       // Without the right history the bytes that follow come out wrong, but as many: the checksum tells then.
       const history = await notes.history(this.#blocks * notes.rules.blockLength).catch(() => undefined);
       return tokens.matched(history ?? ZEROS);
     }
-    if (!this.#sink && !this.#unusable) await this.#start();
-    if (!this.#unusable && !(await notes.areZeros(index, count).catch(() => false))) this.#unusable = true;
+    const sink = await this.#flushed(tokens);
+    if (sink && !(await notes.areZeros(index, count).catch(() => false))) this.#unusable = true;
     await tokens.matched(ZEROS);
     if (this.#unusable) return;
-    for (let left = count * notes.rules.blockLength; left > 0; left -= ZEROS.length) await this.#sink?.write([ZEROS]);
+    for (let left = count * notes.rules.blockLength; left > 0; left -= ZEROS.length) {
+      await sink?.write([ZEROS.subarray(0, Math.min(left, ZEROS.length))]);
+    }
   }
 
   async #start(): Promise<void> {

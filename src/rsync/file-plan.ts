@@ -4,7 +4,7 @@
  */
 import { FsError } from "../errors.ts";
 import type { AlternateBases } from "./alternate-bases.ts";
-import { continuationHeader, findContinuation, mayContinue } from "./continuation.ts";
+import { continuationHeader, findContinuation, mayContinue, offerContinuation } from "./continuation.ts";
 import { BlockSums } from "./block-sums.ts";
 import { makeWay } from "./deletion.ts";
 import type { Existing } from "./destination-index.ts";
@@ -226,29 +226,31 @@ export class FilePlanner {
     const { size } = existing;
     if (options.dryRun || size === 0) return this.#wholeFile(flags);
     if (options.append === "append") return this.#continued(flags, path, size);
-    return this.#interrupted(position, flags, path).then((plan) => {
+    return this.#interrupted(position, flags, path, size).then((plan) => {
       if (plan) return plan;
       if (options.append === "verify")
         return this.#readable(path).then((ok) => (ok ? this.#continued(flags, path, size) : this.#wholeFile(flags)));
       if (!this.#blockSums.worthwhile(size, this.#upload.list.size(position))) return this.#wholeFile(flags);
-      return this.#delta(flags, path);
+      return this.delta(flags, path);
     });
   }
 
   /** Nothing is there: all of the file, or the rest of an upload that was interrupted. */
   #fresh(position: number, flags: number, path: string): Plan | Promise<Plan> {
     if (!mayContinue(this.#run, this.#upload.list.size(position))) return this.#wholeFile(flags);
-    return this.#interrupted(position, flags, path).then((plan) => plan ?? this.#wholeFile(flags));
+    return this.#interrupted(position, flags, path, 0).then((plan) => plan ?? this.#wholeFile(flags));
   }
 
-  async #interrupted(position: number, flags: number, path: string): Promise<Plan | undefined> {
-    const continuation = await findContinuation(this.#run, path, this.#upload.list.size(position));
-    if (!continuation) return undefined;
-    const sums = continuationHeader(continuation);
+  async #interrupted(position: number, flags: number, path: string, publishedSize: number): Promise<Plan | undefined> {
+    const size = this.#upload.list.size(position);
+    const found = await findContinuation(this.#run, path, size);
+    if (!found) return undefined;
     const item = { flags: flags | ItemFlag.transfer };
-    if (this.#run.options.append === "verify")
-      return { kind: "transfer", item, sums, basis: { path, appendTo: basisLength(sums), continuation } };
-    const blockSums = await continuation.notes.sums(sums.count, sums.strongLength);
+    if (this.#run.options.append === "verify") {
+      const sums = continuationHeader(found);
+      return { kind: "transfer", item, sums, basis: { path, appendTo: basisLength(sums), continuation: found } };
+    }
+    const { continuation, sums, blockSums } = await offerContinuation(found, this.#blockSums, { path, publishedSize, size });
     return { kind: "transfer", item, sums, blockSums, basis: { path, appendTo: undefined, continuation } };
   }
 
@@ -272,7 +274,8 @@ export class FilePlanner {
     }
   }
 
-  async #delta(flags: number, path: string, basisType?: number): Promise<Plan> {
+  /** All of the file but for what the one at `path` has. */
+  async delta(flags: number, path: string, basisType?: number): Promise<Extract<Plan, { kind: "transfer" }>> {
     const computed = await this.#blockSums.of(path);
     if (!computed) return this.#wholeFile(flags);
     const item: Item =
@@ -282,7 +285,7 @@ export class FilePlanner {
     return { kind: "transfer", item, sums: computed.header, blockSums: computed.sums, basis: { path, appendTo: undefined } };
   }
 
-  #wholeFile(flags: number): Plan {
+  #wholeFile(flags: number): Extract<Plan, { kind: "transfer" }> {
     return { kind: "transfer", item: { flags: flags | ItemFlag.transfer }, sums: NO_SUMS };
   }
 
@@ -344,7 +347,7 @@ export class FilePlanner {
       const flags = this.#differences(position, found.existing) | (this.#run.options.times ? 0 : ItemFlag.reportTime);
       const { size } = found.existing;
       if (this.#run.options.dryRun || !this.#blockSums.worthwhile(size, this.#upload.list.size(position))) return this.#wholeFile(flags);
-      return this.#delta(flags, found.path, found.number);
+      return this.delta(flags, found.path, found.number);
     }
     if (found.level === "same" && alternates.kind === "compare") return this.#sameAs(position, false);
     await this.#upload.made.get(parentName(this.#upload.list.name(position)));

@@ -18,16 +18,21 @@ export class FileSink {
     this.#digest = digest;
   }
 
+  /** What is copied should begin and end at multiples of this, so that it can be gone on with behind it. Bytes. */
+  get blockLength(): number {
+    return this.#digest instanceof NotesRecorder ? this.#digest.blockLength : 1;
+  }
+
   /** Adds bytes; resolves when they are accepted. Never rejects: see `IncomingFile.failure`. */
   async write(chunks: readonly Uint8Array[]): Promise<void> {
-    this.count(chunks);
-    if (this.#digest instanceof NotesRecorder && this.#digest.isDue) await this.#digest.flush(this.incoming.uploadId);
+    await this.count(chunks);
     await this.incoming.write(chunks);
   }
 
-  /** Counts bytes into the checksum that get into the file in another way. */
-  count(chunks: readonly Uint8Array[]): void {
+  /** Counts bytes into the checksum that get into the file in another way. Never rejects. */
+  async count(chunks: readonly Uint8Array[]): Promise<void> {
     for (const chunk of chunks) this.#digest.update(chunk);
+    if (this.#digest instanceof NotesRecorder && this.#digest.isDue) await this.#digest.flush(this.incoming.uploadId);
   }
 
   /** True if `sum` is the checksum of everything so far; to be asked once. */

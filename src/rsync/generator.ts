@@ -52,13 +52,15 @@ export class Generator {
     this.#upload.decidedBefore(list.length);
   }
 
-  /** Second phase: asks again, for the whole of each file, where the checksum did not match. */
+  /** Second phase: asks again, for the whole of each file where the checksum did not match. */
   async requestAgain(): Promise<void> {
-    for (const { position, flags } of this.#upload.redo.splice(0)) {
+    for (const { position, flags, isDelta } of this.#upload.redo.splice(0)) {
       this.#upload.bases.delete(position);
       const appended = this.#run.options.append !== "no";
       const change = appended ? (flags & ~ItemFlag.reportSize) | ItemFlag.reportTime : flags;
-      this.#transfer(position, { flags: change & ~(ItemFlag.basisTypeFollows | ItemFlag.nameFollows) }, undefined);
+      const path = isDelta ? this.#upload.path(position) : undefined;
+      const plan = path === undefined ? undefined : await this.#planner.delta(flags, path);
+      this.#transfer(position, { flags: change & ~(ItemFlag.basisTypeFollows | ItemFlag.nameFollows) }, plan);
       await this.#run.writer.ready();
     }
   }

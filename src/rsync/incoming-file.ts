@@ -102,7 +102,8 @@ export class IncomingFile {
     if (this.#handle) return this.#handle;
     const { fileSystem, path, attributes, appendTo, resume } = this.#options;
     const truncate = appendTo === undefined && resume === undefined;
-    const flags = { write: true, create: true, truncate, sequential: true, finalName: true, ...(resume && { resume }) };
+    const kind = { sequential: true, finalName: true, keepsCopies: true };
+    const flags = { write: true, create: true, truncate, ...kind, ...(resume && { resume }) };
     const handle = await fileSystem.open(path, flags, attributes);
     this.#handle = handle;
     // Attributes of `open` are for new files, and subject to a umask.

@@ -31,6 +31,20 @@ interface Note {
   readonly bytes: Uint8Array;
 }
 
+/** The same notes in fewer pieces: those that follow one another are one. */
+function joined(notes: readonly Note[]): Note[] {
+  const runs: { position: number; end: number; pieces: Uint8Array[] }[] = [];
+  for (const { position, bytes } of notes) {
+    const run = runs.findLast(({ end }) => end === position);
+    if (!run) runs.push({ position, end: position + bytes.length, pieces: [bytes] });
+    else {
+      run.pieces.push(bytes);
+      run.end += bytes.length;
+    }
+  }
+  return runs.map(({ position, pieces }) => ({ position, bytes: Buffer.concat(pieces) }));
+}
+
 /** See the head of this file. Owes `close`. */
 export class NotesRecorder implements Digest {
   readonly #store: UploadNotesStore;
@@ -57,6 +71,11 @@ export class NotesRecorder implements Digest {
     this.#id = start?.id;
     this.#digest = savableTransferDigest(rules.checksums, start?.saved, this.#block * rules.blockLength);
     this.#strong = newBlockSum(rules.checksums);
+  }
+
+  /** Bytes of each block that is noted. */
+  get blockLength(): number {
+    return this.#rules.blockLength;
   }
 
   /** True if notes should be written before anything else is handed on. */
@@ -91,7 +110,7 @@ export class NotesRecorder implements Digest {
     if (id === undefined || this.#notes.length === 0 || this.#stopped) return;
     try {
       this.#file ??= await this.#begin(id);
-      for (const { position, bytes } of this.#notes.splice(0)) await this.#file.write(bytes, 0, bytes.length, position);
+      for (const { position, bytes } of joined(this.#notes.splice(0))) await this.#file.write(bytes, 0, bytes.length, position);
     } catch {
       this.#stopped = true;
       this.#notes = [];

@@ -6,6 +6,7 @@
 import { FsError, ProtocolError } from "../errors.ts";
 import type { Assembly } from "./assembly.ts";
 import type { Backups } from "./backups.ts";
+import { BasisBlocks } from "./basis-blocks.ts";
 import { CHECKSUM_LENGTH, transferDigest } from "./checksums.ts";
 import { ContinuedFile } from "./continued-file.ts";
 import { isNoted } from "./continuation.ts";
@@ -100,7 +101,8 @@ export class Receiver {
       const { continuation } = basis ?? {};
       if (!sink || file.isUnusable || (continuation && isStale(sink))) {
         if (continuation) await continuation.notes.store.remove(continuation.id);
-        await this.#again(position, sink, flags);
+        await sink?.discard(new Error("the upload cannot be gone on with"), true);
+        this.#upload.redo.push({ position, flags, isDelta: continuation?.published !== undefined });
       } else if (sink.matches(sum) || sink.incoming.failure !== undefined) {
         await this.#publishing.add(() => this.#publish(position, path, sink));
       } else await this.#mismatch(position, sink, flags);
@@ -112,18 +114,20 @@ export class Receiver {
 
   #assembly(position: number, path: string, header: SumHeader, basis: Basis | undefined): Assembly {
     const run = this.#run;
-    const rules = notesRules(run.checksums);
     const continuation = basis?.continuation;
     if (!continuation) {
+      const size = this.#upload.list.size(position);
       const incoming = this.#incoming(position, path, { appendTo: basis?.appendTo });
-      const notes = isNoted(run, this.#upload.list.size(position)) && basis?.appendTo === undefined ? run.notes : undefined;
+      const notes = isNoted(run, size) && basis?.appendTo === undefined ? run.notes : undefined;
+      const rules = notesRules(run.checksums, size, basis && header.blockLength);
       const digest = notes ? new NotesRecorder(notes, rules) : transferDigest(run.checksums);
       return new RebuiltFile(run, header, basis, new FileSink(incoming, digest));
     }
-    const file = new ContinuedFile(continuation, (start) => {
-      const { id } = continuation;
+    const { id, notes, published } = continuation;
+    const blocks = published && new BasisBlocks(run, basis.path, published);
+    const file = new ContinuedFile(continuation, blocks, (start) => {
       const incoming = this.#incoming(position, path, start ? { resume: { id, length: start.length } } : {});
-      return new FileSink(incoming, new NotesRecorder(continuation.notes.store, rules, start && { ...start, id }));
+      return new FileSink(incoming, new NotesRecorder(notes.store, notes.rules, start && { ...start, id }));
     });
     if (basis.appendTo !== undefined) file.takeAll(header);
     return file;
@@ -146,12 +150,6 @@ export class Receiver {
       ...(begin.resume && { resume: begin.resume }),
       attributes: { mode, ...(options.times && { mtime: list.mtime(position) }) },
     });
-  }
-
-  /** The interrupted upload was no use after all: the file is asked for again, whole. */
-  async #again(position: number, sink: FileSink | undefined, flags: number): Promise<void> {
-    await sink?.discard(new Error("the upload cannot be gone on with"), true);
-    this.#upload.redo.push({ position, flags });
   }
 
   /** The checksum of the whole file is another one than the sender's. */

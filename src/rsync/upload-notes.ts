@@ -21,10 +21,14 @@ const HISTORY_ENTRY = 8 + HISTORY;
 
 const MAGIC = 0x316e7372;
 const HEADER = 64;
+const BLOCK_LENGTH_AT = 4;
 const RECORDS_AT = HEADER + HISTORIES * HISTORY_ENTRY;
 const WEAK = 4;
 /** Files with more blocks are not noted. */
 export const MAX_NOTED_BLOCKS = 1_000_000;
+/** Blocks get longer rather than more. */
+const MANY_BLOCKS = 250_000;
+const SHORTEST_BLOCK = 1024;
 const HOUR = 60 * 60 * 1000;
 /** Notes that nobody wrote for so long are forgotten: uploads wait a week (`uploads.expiry`). Milliseconds. */
 const EXPIRY = 8 * 24 * HOUR;
@@ -39,10 +43,23 @@ export interface NotesRules {
   readonly blockLength: number;
 }
 
-/** The rules of a run: all of one protocol and seed are alike. */
-export function notesRules(checksums: ChecksumRules): NotesRules {
-  // Protocol < 31 has a defect in compressed streams with matches of longer blocks.
-  return { checksums, blockLength: (checksums.protocol >= 31 ? 128 : 32) * 1024 };
+/**
+ * The rules for the upload of a file of `size` bytes. One that is put together from blocks of `basisBlock` bytes of an older
+ * version is noted in blocks as small, so that both can be offered in one list: powers of two, as histories ask for.
+ */
+export function notesRules(checksums: ChecksumRules, size: number, basisBlock = 0): NotesRules {
+  const longest = longestBlock(checksums);
+  const wanted = Math.max(basisBlock > 0 ? basisBlock : longest, SHORTEST_BLOCK, size / MANY_BLOCKS);
+  return { checksums, blockLength: Math.min(longest, 2 ** Math.floor(Math.log2(wanted))) };
+}
+
+/** Protocol < 31 has a defect in compressed streams with matches of longer blocks. */
+function longestBlock({ protocol }: ChecksumRules): number {
+  return (protocol >= 31 ? 128 : 32) * 1024;
+}
+
+function isBlockLength(length: number, checksums: ChecksumRules): boolean {
+  return length >= SHORTEST_BLOCK && length <= longestBlock(checksums) && Number.isInteger(Math.log2(length));
 }
 
 /** Bytes of one block's record: rolling sum, strong sum, state of the checksum behind the block. */
@@ -64,7 +81,7 @@ export function historyOffset(offset: number): number {
 export function encodeHeader({ checksums, blockLength }: NotesRules): Uint8Array {
   const header = Buffer.alloc(HEADER);
   header.writeUInt32LE(MAGIC, 0);
-  header.writeUInt32LE(blockLength, 4);
+  header.writeUInt32LE(blockLength, BLOCK_LENGTH_AT);
   header.writeInt32LE(checksums.seed | 0, 8);
   header[12] = checksums.protocol >= 30 ? 5 : 4;
   header[13] = checksums.seedFirst ? 1 : 0;
@@ -88,8 +105,8 @@ export class UploadNotesStore {
     return this.#seed;
   }
 
-  /** Opens the notes of upload `id` for reading; undefined if there are none that these rules can use. */
-  async read(id: string, rules: NotesRules): Promise<UploadNotes | undefined> {
+  /** Opens the notes of upload `id` for reading; undefined if there are none that a run with these checksums can use. */
+  async read(id: string, checksums: ChecksumRules): Promise<UploadNotes | undefined> {
     if (!VALID_ID.test(id)) return undefined;
     try {
       const file = await open(this.#path(id), "r");
@@ -97,7 +114,8 @@ export class UploadNotesStore {
         const { size } = await file.stat();
         const header = Buffer.alloc(HEADER);
         await file.read(header, 0, HEADER, 0);
-        if (!header.equals(encodeHeader(rules))) return undefined;
+        const rules = { checksums, blockLength: header.readUInt32LE(BLOCK_LENGTH_AT) };
+        if (!isBlockLength(rules.blockLength, checksums) || !header.equals(encodeHeader(rules))) return undefined;
         const count = Math.floor((size - RECORDS_AT) / recordLength(rules));
         return count > 0 ? new UploadNotes(this, this.#path(id), rules, Math.min(count, MAX_NOTED_BLOCKS)) : undefined;
       } finally {

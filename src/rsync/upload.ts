@@ -35,8 +35,8 @@ export class Upload {
   readonly modes = new Map<number, number>();
   /** Times of the existing files that are replaced, by position, if backups are wanted. */
   readonly replaced = new Map<number, number>();
-  /** What did not match its checksum in the first phase, with the flags it was asked for. */
-  readonly redo: { readonly position: number; readonly flags: number }[] = [];
+  /** What is to be asked for again in the second phase, and with which flags; `isDelta`: but for what is published. */
+  readonly redo: { readonly position: number; readonly flags: number; readonly isDelta?: boolean }[] = [];
   /** Directories being made, by name: what goes below waits. */
   readonly made = new Map<string, Promise<boolean>>();
   #decided = 0;

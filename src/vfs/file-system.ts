@@ -58,6 +58,11 @@ export interface OpenFlags {
    * nothing has to be kept for it to write over. Wrong hints lead to refusals, never to wrong files.
    */
   readonly sequential?: boolean;
+  /**
+   * What `copyFrom` brought is kept with the rest when the file is given up. For writers that find out themselves how far
+   * they have come (`FileSystem.interrupted`): others would take bytes for sent that they never sent.
+   */
+  readonly keepsCopies?: boolean;
 }
 
 /** An upload of the caller that has not come to its end. Sizes in bytes. */

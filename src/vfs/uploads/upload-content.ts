@@ -119,7 +119,7 @@ export class UploadContent {
     if (!this.isDecided) await this.#begin(await openingOfWrite(request, offset, sources));
     if (!this.#stream || offset !== this.#end || offset !== this.#stream.length || request.flags.read) return false;
     await this.#stream.assembler.appendCopy(source, start, length);
-    this.#padded = true;
+    if (!request.flags.keepsCopies) this.#padded = true;
     return true;
   }
 
