@@ -7,6 +7,7 @@ import type { S3ClientConfig } from "@aws-sdk/client-s3";
 import { Readable } from "node:stream";
 import { text as readText } from "node:stream/consumers";
 import { StoreError } from "../../errors.ts";
+import { DirectRequests } from "./direct-requests.ts";
 import { AssumeRoleError, classifyFault } from "./s3-errors.ts";
 import { ANSWER, CALL, S3Transport } from "./s3-http.ts";
 import type { S3Call, WireRequest, WireResponse } from "./s3-http.ts";
@@ -33,6 +34,8 @@ const NEEDLESS_MIDDLEWARES = [
 export interface S3Connection {
   readonly options: S3ConnectionOptions;
   readonly client: S3Client;
+  /** The same place and identity without the SDK's middlewares. */
+  readonly direct: DirectRequests;
   /** Whether Ceph RGW has answered there. */
   readonly isCeph: boolean;
   /** Fetches credentials again, past every cache. Rejects as the provider does. */
@@ -45,18 +48,19 @@ interface Shared<T> {
   users: number;
 }
 
-const connections = new Map<string, Shared<S3Client>>();
+const connections = new Map<string, Shared<Pick<S3Connection, "client" | "direct">>>();
 const transports = new Map<string, Shared<S3Transport>>();
 let isHalted = false;
 
 /** The connection for `options`: an existing one if some store in the process has the same. Makes no request. */
 export function acquireConnection(options: S3ConnectionOptions, log: StoreLog): S3Connection {
   const identity = connectionKey(options);
-  const client = share(connections, identity, () => createClient(options, log));
+  const { client, direct } = share(connections, identity, () => createClient(options, log));
   let released = false;
   return {
     options,
     client,
+    direct,
     get isCeph() {
       return transports.get(transportKey(options))?.value.isCeph ?? false;
     },
@@ -67,7 +71,7 @@ export function acquireConnection(options: S3ConnectionOptions, log: StoreLog): 
       if (released) return;
       released = true;
       unshare(connections, identity, (last) => {
-        last.destroy();
+        last.client.destroy();
         unshare(transports, transportKey(options), (transport) => transport.destroy());
       });
     },
@@ -81,12 +85,6 @@ export function acquireConnection(options: S3ConnectionOptions, log: StoreLog): 
 export function haltRequests(): void {
   isHalted = true;
   for (const { value } of transports.values()) value.destroy();
-}
-
-/** Attaches to a command what the transport must know. With `client.send(command, options)` the SDK would drop its middleware cache. */
-export function withCall<C extends { readonly input: object }>(command: C, call: S3Call): C {
-  Object.assign(command.input, { [CALL]: call });
-  return command;
 }
 
 function share<T>(pool: Map<string, Shared<T>>, key: string, create: () => T): T {
@@ -122,7 +120,7 @@ function send(transport: S3Transport, request: WireRequest): Promise<{ response:
   return transport.handle(request);
 }
 
-function createClient(options: S3ConnectionOptions, log: StoreLog): S3Client {
+function createClient(options: S3ConnectionOptions, log: StoreLog): Pick<S3Connection, "client" | "direct"> {
   const { timeouts = {}, maxSockets = 128 } = options;
   const transport = share(
     transports,
@@ -151,7 +149,7 @@ function createClient(options: S3ConnectionOptions, log: StoreLog): S3Client {
   });
   trimMiddlewares(client, transport);
   quicken(client);
-  return client;
+  return { client, direct: new DirectRequests(client, { handle: (request) => send(transport, request) }) };
 }
 
 type Signer = S3Client["config"]["signer"];
@@ -201,7 +199,9 @@ function trimMiddlewares(client: S3Client, transport: S3Transport): void {
     (next) => async (args) => {
       const call = callOf(args.input);
       if (call === undefined || !isRequest(args.request)) return next(args);
-      Object.assign(args.request, { [CALL]: call });
+      const answer = typeof call.answer === "function" ? call.answer(args.request) : call.answer;
+      Object.assign(args.request, { [CALL]: call, [ANSWER]: answer });
+      if (answer !== undefined) return next(args);
       if (call.parse === undefined) return next(args);
       const { response } = await transport.handle(args.request);
       const { output, unread } = await parseAnswer(response, call.parse);

@@ -15,7 +15,7 @@ import type {
   StoredPart,
 } from "../objectstore.ts";
 import { checkNotAborted } from "../request-checks.ts";
-import { withCall } from "./s3-client.ts";
+import { withCall } from "./s3-http.ts";
 import { conditionFields, copySource, etagOf, propertyFields, quoted } from "./s3-properties.ts";
 import type { SpecialHeaderMemory } from "./s3-properties.ts";
 import { createS3Upload, sourceOwner } from "./s3-upload.ts";

@@ -3,8 +3,8 @@
  */
 import { DeleteObjectCommand, DeleteObjectsCommand } from "@aws-sdk/client-s3";
 import { StoreError } from "../../errors.ts";
-import { withCall } from "./s3-client.ts";
 import { classifyFault, translateFault } from "./s3-errors.ts";
+import { withCall } from "./s3-http.ts";
 import type { BucketFields } from "./s3-listing.ts";
 import type { S3Requests } from "./s3-requests.ts";
 

@@ -29,6 +29,8 @@ export interface S3Call {
   readonly headers?: Readonly<Record<string, string>>;
   /** Reads the text of a successful answer instead of the SDK; undefined leaves it to the SDK after all. */
   readonly parse?: (text: string) => object | undefined;
+  /** What the SDK takes for the answer; nothing is sent then. */
+  readonly answer?: WireResponse | ((request: WireRequest) => WireResponse) | undefined;
 }
 
 /** Under this key an `S3Call` travels in a command's input and in the signed request. */
@@ -36,6 +38,12 @@ export const CALL: unique symbol = Symbol("s3-call");
 
 /** Under this key an answer that was already received travels in the request it belongs to. */
 export const ANSWER: unique symbol = Symbol("s3-answer");
+
+/** Attaches to a command what the transport must know. With `client.send(command, options)` the SDK would drop its middleware cache. */
+export function withCall<C extends { readonly input: object }>(command: C, call: S3Call): C {
+  Object.assign(command.input, { [CALL]: call });
+  return command;
+}
 
 /** Connections kept for reading: many, because an open one waits for its reader. */
 const MAX_READ_SOCKETS = 1024;
@@ -258,8 +266,8 @@ function sendChunks(wire: ClientRequest, chunks: readonly Uint8Array[]): void {
   sendBatches();
 }
 
-/** RFC 3986 form of a query component: the signature is computed over exactly this. */
-function encodeComponent(text: string): string {
+/** RFC 3986 form of a path segment or query component: the signature is computed over exactly this. */
+export function encodeComponent(text: string): string {
   return encodeURIComponent(text).replace(/[!'()*]/g, (character) => `%${character.charCodeAt(0).toString(16).toUpperCase()}`);
 }
 

@@ -7,7 +7,7 @@ import type { CommonPrefix, ListMultipartUploadsCommandOutput, ListObjectsV2Comm
 import { compareKeys } from "../key-order.ts";
 import type { ListedObject, ListEntry, ListOptions, UnfinishedUpload } from "../objectstore.ts";
 import { checkPageSize, MAX_PAGE_SIZE } from "../request-checks.ts";
-import { withCall } from "./s3-client.ts";
+import { withCall } from "./s3-http.ts";
 import { parseListing } from "./s3-list-xml.ts";
 import { MalformedAnswer } from "./s3-errors.ts";
 import { type AskPage, rangedPages, type StorePage } from "./ranged-pages.ts";

@@ -18,11 +18,11 @@ import {
 import type { S3Client } from "@aws-sdk/client-s3";
 import { buffer } from "node:stream/consumers";
 import { Readable } from "node:stream";
-import { withCall } from "./s3-client.ts";
 import type { S3Call } from "./s3-http.ts";
 import type { BucketFields } from "./s3-listing.ts";
 import type { S3StoreOptions } from "./s3-options.ts";
 import { storageFields } from "./s3-properties.ts";
+import { withCall } from "./s3-http.ts";
 import { S3Requests } from "./s3-requests.ts";
 
 /** See the head of this file. Every method rejects with a `StoreError`. Close it. */

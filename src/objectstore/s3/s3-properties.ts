@@ -2,8 +2,9 @@
  * Between the port's words for an object and the fields of S3 requests and answers: properties, conditions, versions,
  * and the headers that copies must state again. Makes no requests.
  */
-import type { CopyObjectCommandInput, GetObjectCommandOutput, HeadObjectCommandOutput, PutObjectCommandInput } from "@aws-sdk/client-s3";
+import type { CopyObjectCommandInput, PutObjectCommandInput } from "@aws-sdk/client-s3";
 import type { ContentHeaders, ObjectInfo, ObjectProperties, WriteCondition } from "../objectstore.ts";
+import type { ObjectHead } from "./direct-requests.ts";
 import { MalformedAnswer } from "./s3-errors.ts";
 import type { S3StoreOptions } from "./s3-options.ts";
 
@@ -43,7 +44,7 @@ function headerFields(headers: ContentHeaders): HeaderFields {
   };
 }
 
-function contentHeaders(output: HeadObjectCommandOutput | GetObjectCommandOutput): ContentHeaders | undefined {
+function contentHeaders(output: ObjectHead): ContentHeaders | undefined {
   const { CacheControl, ContentDisposition, ContentEncoding, ContentLanguage, ExpiresString } = output;
   const headers = {
     ...(CacheControl === undefined ? {} : { cacheControl: CacheControl }),
@@ -91,7 +92,7 @@ export function copySource(bucket: string, key: string): string {
 }
 
 /** What HEAD or GET say about an object. Throws `MalformedAnswer` if that is not enough. */
-export function objectInfo(key: string, output: HeadObjectCommandOutput | GetObjectCommandOutput): ObjectInfo {
+export function objectInfo(key: string, output: ObjectHead): ObjectInfo {
   const size = totalSize(output);
   const metadata: Record<string, string> = {};
   for (const [name, value] of Object.entries(output.Metadata ?? {})) metadata[name.toLowerCase()] = decodeMetadata(value);
@@ -111,7 +112,7 @@ export function objectInfo(key: string, output: HeadObjectCommandOutput | GetObj
   };
 }
 
-function totalSize({ ContentRange, ContentLength }: HeadObjectCommandOutput | GetObjectCommandOutput): number {
+function totalSize({ ContentRange, ContentLength }: ObjectHead): number {
   const total = ContentRange === undefined ? ContentLength : Number(/\/(\d+)$/.exec(ContentRange)?.[1]);
   if (total === undefined || !Number.isSafeInteger(total)) throw new MalformedAnswer("the store's answer has no length");
   return total;
@@ -138,7 +139,7 @@ export type SpecialHeaders = Pick<
 >;
 
 /** The special headers in an answer; undefined if there are none, as with nearly all objects. */
-export function specialHeaders(output: HeadObjectCommandOutput | GetObjectCommandOutput): SpecialHeaders | undefined {
+export function specialHeaders(output: ObjectHead): SpecialHeaders | undefined {
   const { CacheControl, ContentDisposition, ContentEncoding, ContentLanguage, StorageClass } = output;
   const expires = output.ExpiresString === undefined ? Number.NaN : Date.parse(output.ExpiresString);
   const storageClass = StorageClass === "STANDARD" ? undefined : StorageClass;

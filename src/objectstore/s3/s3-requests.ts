@@ -7,6 +7,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { StoreError } from "../../errors.ts";
 import type { StoreErrorCode } from "../../errors.ts";
 import { checkNotAborted } from "../request-checks.ts";
+import type { DirectRequests } from "./direct-requests.ts";
 import { DEFAULT_RETRY_POLICY, retryWaitMs } from "./retry-policy.ts";
 import { acquireConnection } from "./s3-client.ts";
 import type { S3Connection } from "./s3-client.ts";
@@ -37,7 +38,7 @@ export interface RequestPlan<T> {
   /** What a code means for this operation, where that differs. */
   readonly codes?: Partial<Record<StoreErrorCode, StoreErrorCode>>;
   /** Sends the request once, with a fresh body. */
-  readonly attempt: (client: S3Client, call: S3Call) => Promise<T>;
+  readonly attempt: (client: S3Client, call: S3Call, direct: DirectRequests) => Promise<T>;
   /**
    * Asked when the request failed for good although an earlier or the last attempt may have taken effect: a value means
    * that it did and is the result.
@@ -89,7 +90,8 @@ export class S3Requests {
       try {
         const { lane, signal, workBytes, headers } = plan;
         const call = { lane, signal, workBytes, ...(headers === undefined ? {} : { headers }) };
-        const result = await plan.attempt(this.#connected().client, call);
+        const { client, direct } = this.#connected();
+        const result = await plan.attempt(client, call, direct);
         pace.taken(performance.now());
         return result;
       } catch (error) {

@@ -2,8 +2,6 @@
  * The object store port on Amazon S3 and what speaks its protocol. Knows nothing of paths, users or handles; how requests
  * are sent, tried again and translated is in the files beside this one.
  */
-import { GetObjectCommand, HeadObjectCommand, PutObjectCommand } from "@aws-sdk/client-s3";
-import type { GetObjectCommandOutput } from "@aws-sdk/client-s3";
 import { createHash } from "node:crypto";
 import { Readable } from "node:stream";
 import { StoreError } from "../../errors.ts";
@@ -31,8 +29,8 @@ import type {
 import { checkKey, checkProperties, checkPutSize, checkRange, totalLength } from "../request-checks.ts";
 import { checkIgnoredCondition } from "./condition-check.ts";
 import { crc32Of, decodeCrc32, encodeCrc32 } from "./crc32.ts";
+import type { ObjectHead, OpenedObject } from "./direct-requests.ts";
 import { S3Body } from "./s3-body.ts";
-import { withCall } from "./s3-client.ts";
 import { copyObject } from "./s3-copy.ts";
 import type { CopyContext } from "./s3-copy.ts";
 import { copyFromOrigin, reachOf, S3CopyOrigin, tagsAsText } from "./s3-cross-copy.ts";
@@ -172,8 +170,7 @@ class S3Store implements ObjectStore {
       lane: "write",
       signal: options.signal,
       codes: options.ifMatch === undefined ? {} : { "not-found": "precondition-failed" },
-      attempt: async (client, call) =>
-        etagOf((await client.send(withCall(new PutObjectCommand({ ...fields, Body: new ChunkBody(chunks) }), call))).ETag),
+      attempt: async (_, call, direct) => etagOf((await direct.put({ ...fields, Body: new ChunkBody(chunks) }, call)).ETag),
       recover: async (fault) =>
         conditional && fault.code === "precondition-failed" ? this.#findOwn(key, chunks, { size, crc32 }) : undefined,
     });
@@ -233,8 +230,8 @@ class S3Store implements ObjectStore {
       key,
       lane: "control",
       signal,
-      attempt: async (client, call) => {
-        const output = await client.send(withCall(new HeadObjectCommand({ ...this.#bucket, Key: key }), call));
+      attempt: async (_, call, direct) => {
+        const output = await direct.head({ ...this.#bucket, Key: key }, call);
         const info = objectInfo(key, output);
         this.#special.remember(key, info.etag, specialHeaders(output));
         return info;
@@ -249,7 +246,7 @@ class S3Store implements ObjectStore {
     return objectInfo(key, output);
   }
 
-  #open(key: string, options: OpenOptions): Promise<GetObjectCommandOutput> {
+  #open(key: string, options: OpenOptions): Promise<OpenedObject> {
     const { range, ifMatch, signal, verify } = options;
     return this.#requests.run({
       operation: "GetObject",
@@ -257,14 +254,14 @@ class S3Store implements ObjectStore {
       lane: "read",
       signal,
       ...(verify === true ? { headers: WITH_CHECKSUM } : {}),
-      attempt: async (client, call) => {
-        const command = new GetObjectCommand({
+      attempt: async (_, call, direct) => {
+        const fields = {
           ...this.#bucket,
           Key: key,
           ...(range === undefined ? {} : { Range: `bytes=${range.start}-${range.end ?? ""}` }),
           ...(ifMatch === undefined ? {} : { IfMatch: quoted(ifMatch) }),
-        });
-        const output = await client.send(withCall(command, call));
+        };
+        const output = await direct.get(fields, call);
         try {
           checkAnswer(output, range?.start);
         } catch (error) {
@@ -298,15 +295,14 @@ class S3Store implements ObjectStore {
       key,
       lane: "control",
       headers: WITH_CHECKSUM,
-      attempt: async (client, call) =>
-        decodeCrc32((await client.send(withCall(new HeadObjectCommand({ ...this.#bucket, Key: key }), call))).ChecksumCRC32),
+      attempt: async (_, call, direct) => decodeCrc32((await direct.head({ ...this.#bucket, Key: key }, call)).ChecksumCRC32),
     });
   }
 
   /** A listing knows the storage class only: it must not displace what a HEAD has told about the same version. */
   #noticeStorageClass(key: string, etag: string, storageClass: string | undefined): void {
     if (storageClass === undefined || storageClass === "STANDARD" || this.#special.knows(key, etag)) return;
-    this.#special.remember(key, etag, specialHeaders({ StorageClass: storageClass as "STANDARD_IA", $metadata: {} }));
+    this.#special.remember(key, etag, specialHeaders({ StorageClass: storageClass as "STANDARD_IA" }));
   }
 }
 
@@ -325,7 +321,7 @@ interface OpenOptions {
 }
 
 /** Throws `MalformedAnswer` unless the answer has the version and exactly the beginning that was asked for. */
-function checkAnswer({ ETag, ContentRange, ContentLength }: GetObjectCommandOutput, start: number | undefined): void {
+function checkAnswer({ ETag, ContentRange, ContentLength }: ObjectHead, start: number | undefined): void {
   etagOf(ETag);
   if (ContentLength === undefined) throw new MalformedAnswer("the store's answer has no length");
   if (start === undefined) return;
@@ -333,7 +329,7 @@ function checkAnswer({ ETag, ContentRange, ContentLength }: GetObjectCommandOutp
   if (first === undefined || Number(first) !== start) throw new MalformedAnswer("the store answered with another range");
 }
 
-function streamOf({ Body }: GetObjectCommandOutput): Readable {
+function streamOf({ Body }: OpenedObject): Readable {
   if (Body instanceof Readable) return Body;
   throw new MalformedAnswer("the store's answer has no body");
 }

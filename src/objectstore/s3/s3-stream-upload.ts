@@ -8,9 +8,9 @@ import { Upload } from "@aws-sdk/lib-storage";
 import { Readable } from "node:stream";
 import type { ObjectProperties } from "../objectstore.ts";
 import { checkKey, checkNotAborted, checkProperties } from "../request-checks.ts";
-import { withCall } from "./s3-client.ts";
 import type { S3StoreOptions } from "./s3-options.ts";
 import { etagOf, propertyFields, storageFields } from "./s3-properties.ts";
+import { withCall } from "./s3-http.ts";
 import { S3Requests } from "./s3-requests.ts";
 
 /** Parts under way at once; so many times the part size is held in memory. */

@@ -29,10 +29,9 @@ import type {
 import { checkPart, checkPartList, checkPartSource, partLength } from "../request-checks.ts";
 import { checkIgnoredCondition } from "./condition-check.ts";
 import { combineCrc32, crc32Of, decodeCrc32, encodeCrc32 } from "./crc32.ts";
-import { withCall } from "./s3-client.ts";
 import { classifyFault, MalformedAnswer } from "./s3-errors.ts";
 import type { S3Fault } from "./s3-errors.ts";
-import { ChunkBody } from "./s3-http.ts";
+import { ChunkBody, withCall } from "./s3-http.ts";
 import type { BucketFields } from "./s3-listing.ts";
 import { conditionFields, copySource, etagOf, propertyFields, quoted } from "./s3-properties.ts";
 import type { SpecialHeaders } from "./s3-properties.ts";
