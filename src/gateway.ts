@@ -21,6 +21,7 @@ import { Answers } from "./supervisor/answers.ts";
 import type { UserRates } from "./gateway/throttled-channel.ts";
 import type { Logger } from "./log.ts";
 import { haltRequests } from "./objectstore/s3/s3-client.ts";
+import { LoopTurns } from "./loop-turns.ts";
 import type { SourcePolicy } from "./ssh/admission.ts";
 import type { HostKey } from "./ssh/host-keys.ts";
 import type { SessionInfo } from "./ssh/session-registry.ts";
@@ -155,8 +156,10 @@ export class Gateway {
     const budget = new ByteBudget(Math.floor(config.server.memoryBudget / place.workers));
     const metrics = new Metrics();
     const files = await UserFiles.open({ config, budget, metrics, log, place });
+    const turns = new LoopTurns();
     const sessions = new GatewaySessions({
       budget,
+      turns,
       commands: createCommands(budget, path.join(config.server.state, "rsync-notes")),
       log,
       files: (session) => this.#filesOf(files, session),
@@ -164,7 +167,7 @@ export class Gateway {
       greeting: (session) => this.#greeting(session),
     });
     try {
-      const server = new SshServer(this.#serverOptions(config, sessions, budget, sourcesOf(link)));
+      const server = new SshServer({ ...this.#serverOptions(config, sessions, budget, sourcesOf(link)), turns });
       await server.prepare({ quiet: place.slot > 0 });
       this.#defineMetrics(metrics, budget, server, sessions);
       const connections = new HandedConnections(link, server, log);

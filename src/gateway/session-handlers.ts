@@ -7,6 +7,7 @@ import { shareOf } from "../budget-share.ts";
 import type { ByteBudget } from "../byte-budget.ts";
 import type { Command, CommandTable } from "../exec/commands.ts";
 import type { Logger } from "../log.ts";
+import { IDLE_WORK_TURNS, type LoopTurns, userGroup } from "../loop-turns.ts";
 import { mayBeWinScp, serveWinScp } from "../scp/winscp-shell.ts";
 import { serveSftp } from "../sftp/sftp-server.ts";
 import type { SessionInfo } from "../ssh/session-registry.ts";
@@ -22,6 +23,7 @@ const SHELL_COMMANDS: ReadonlySet<string> = new Set(["df", "md5sum", "sha1sum", 
 /** What the handlers are made of. */
 export interface SessionHandlerOptions {
   readonly budget: ByteBudget;
+  readonly turns: LoopTurns;
   readonly commands: CommandTable;
   readonly log: Logger;
   /** The files of a session's user; rejects if they cannot be had. */
@@ -62,8 +64,10 @@ export class GatewaySessions implements SessionHandlers {
     if (name !== "sftp") return false;
     const budget = shareOf(this.#options.budget, session.user);
     const { user, clientIdent } = session;
+    const nextTurn = (isIdle: boolean): Promise<void> =>
+      new Promise((resolve) => this.#options.turns.wait(userGroup(user), resolve, isIdle ? IDLE_WORK_TURNS : 1));
     this.#run(channel, session, ({ fileSystem, log, ...served }) =>
-      serveSftp(served.channel, fileSystem, { budget, log, user, clientIdent }),
+      serveSftp(served.channel, fileSystem, { budget, log, user, clientIdent, nextTurn }),
     );
     return true;
   }

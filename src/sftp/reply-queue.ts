@@ -41,10 +41,16 @@ export class ReplyQueue {
   #reserved = 0;
   /** Bytes of the budget that hold data in `#chunks`. */
   #charged = 0;
+  #refusals = 0;
 
   constructor(channel: ByteChannel, budget: ByteBudget) {
     this.#channel = channel;
     this.#budget = budget;
+  }
+
+  /** Requests refused so far; that a name does not exist is no refusal. */
+  get refusals(): number {
+    return this.#refusals;
   }
 
   /** Bytes that wait for the peer. */
@@ -130,6 +136,7 @@ export class ReplyQueue {
 
   /** STATUS. */
   status(id: number, code: StatusCode, text: string): void {
+    if (code > StatusCode.NO_SUCH_FILE) this.#refusals++;
     writeStatus(this.#writer, id, code, text);
     this.#written();
   }

@@ -17,6 +17,9 @@ const MAX_RUNNING = 256;
 /** Requests started before other channels get their turn: with eight times as many, a flood of OPENs halved the rate of others. */
 const MAX_PER_TURN = 64;
 
+/** Waits for the next turn of the loop; `isIdle`: what was done in this one was mostly refused. */
+export type NextTurn = (isIdle: boolean) => Promise<void>;
+
 /** Bytes of a packet's length field, which the window counts too. */
 const LENGTH_BYTES = 4;
 
@@ -38,6 +41,14 @@ interface Stalled {
   readonly windowBytes: number;
 }
 
+/** What a queue works with. */
+export interface RequestQueueParts {
+  readonly replies: ReplyQueue;
+  readonly dispatcher: Dispatcher;
+  readonly log: Logger;
+  readonly nextTurn: NextTurn;
+}
+
 /** See the head of this file. */
 export class RequestQueue {
   /** The channel may overwrite what it delivers: the stream copies what it keeps. */
@@ -46,6 +57,7 @@ export class RequestQueue {
   readonly #replies: ReplyQueue;
   readonly #dispatcher: Dispatcher;
   readonly #log: Logger;
+  readonly #nextTurn: NextTurn;
   readonly #stream = new PacketStream();
   readonly #finish: () => void;
   /** Resolves when everything received is carried out, as far as it could be understood, and nothing more will come. */
@@ -60,16 +72,19 @@ export class RequestQueue {
   /** Counts the waits, so that a wait that is over cannot end a later one. */
   #waits = 0;
   #startedThisTurn = 0;
+  /** Refusals of the replies when the turn began. */
+  #refusedBefore = 0;
   /** Window to give back at the end of the pump's turn. */
   #consumed = 0;
   #malformed = 0;
   #onIdle: (() => void) | undefined;
 
-  constructor(channel: ByteChannel, replies: ReplyQueue, dispatcher: Dispatcher, log: Logger) {
+  constructor(channel: ByteChannel, { replies, dispatcher, log, nextTurn }: RequestQueueParts) {
     this.#channel = channel;
     this.#replies = replies;
     this.#dispatcher = dispatcher;
     this.#log = log;
+    this.#nextTurn = nextTurn;
     let finish = (): void => undefined;
     this.exhausted = new Promise((resolve) => {
       finish = resolve;
@@ -131,7 +146,10 @@ export class RequestQueue {
     if (this.#waiting || this.#running >= MAX_RUNNING) return false;
     if (this.#startedThisTurn >= MAX_PER_TURN) {
       this.#startedThisTurn = 0;
-      this.#waitFor(new Promise((resolve) => setImmediate(resolve)));
+      const { refusals } = this.#replies;
+      const isIdle = (refusals - this.#refusedBefore) * 2 > MAX_PER_TURN;
+      this.#refusedBefore = refusals;
+      this.#waitFor(this.#nextTurn(isIdle));
       return false;
     }
     if (!this.#replies.isFull || this.#channel.closed.aborted) return true;

@@ -14,7 +14,7 @@ import { dispatcherFor } from "./handlers.ts";
 import { LongnameFormatter } from "./longname.ts";
 import { PathOrder } from "./path-order.ts";
 import { ReplyQueue } from "./reply-queue.ts";
-import { RequestQueue } from "./request-queue.ts";
+import { type NextTurn, RequestQueue } from "./request-queue.ts";
 import type { Session } from "./session.ts";
 
 const DEFAULT_MAX_HANDLES = 1000;
@@ -36,6 +36,8 @@ export interface SftpOptions {
   readonly ownerId?: number;
   /** Seconds since the epoch, for the dates of listings; default the system's clock. */
   readonly now?: () => number;
+  /** Divides the process's time among those it serves; default: everybody goes on in the next turn of the loop. */
+  readonly nextTurn?: NextTurn;
 }
 
 /**
@@ -45,7 +47,8 @@ export interface SftpOptions {
  */
 export async function serveSftp(channel: ByteChannel, fs: FileSystem, options: SftpOptions): Promise<void> {
   const session = newSession(channel, fs, options);
-  const queue = new RequestQueue(channel, session.replies, dispatcherFor(session), options.log);
+  const { log, nextTurn = () => new Promise((resolve) => setImmediate(resolve)) } = options;
+  const queue = new RequestQueue(channel, { replies: session.replies, dispatcher: dispatcherFor(session), log, nextTurn });
   const onClosed = (): void => queue.end();
   channel.closed.addEventListener("abort", onClosed, { once: true });
   channel.receive(queue);

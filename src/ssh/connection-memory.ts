@@ -17,7 +17,7 @@ export interface MemoryHolder {
 /** What the share may drop of a connection. */
 export interface Droppable {
   channels(): Iterable<MemoryHolder>;
-  /** Bytes in the socket now: what is charged may be older. */
+  /** Bytes in the socket and received ones that wait, now: what is charged may be older. */
   unsent(): number;
   end(reason: string): void;
 }

@@ -101,6 +101,10 @@ export class SshConnection implements TransportEvents, ChannelLink {
     this.#chargeSocket();
   }
 
+  holds(): void {
+    this.#chargeSocket();
+  }
+
   closed(end: { readonly reason: string; readonly violation: boolean }): void {
     const loggedIn = this.#stage === "open";
     this.#stage = "closed";
@@ -200,8 +204,12 @@ export class SshConnection implements TransportEvents, ChannelLink {
     const { id, remoteAddress, clientIdent } = this.#context;
     this.#stage = "open";
     this.#idleSince = performance.now();
-    this.#transport?.authenticated();
-    this.#memory.loggedIn(user, { channels: () => this.#channels(), unsent: () => this.unsentBytes, end: (reason) => this.end(reason) });
+    this.#transport?.authenticated(user);
+    this.#memory.loggedIn(user, {
+      channels: () => this.#channels(),
+      unsent: () => this.#transport?.heldBytes ?? 0,
+      end: (reason) => this.end(reason),
+    });
     this.sendMessage(encodeMessage(Message.USERAUTH_SUCCESS));
     const announcement = announceHostKeys(this.#context.hostKeys, clientIdent);
     if (announcement) this.sendMessage(announcement);
@@ -369,10 +377,10 @@ export class SshConnection implements TransportEvents, ChannelLink {
     }
   }
 
-  /** Charges the budget with what lies in the socket. */
+  /** Charges the budget with what lies in the socket and what was received and not looked at. */
   #chargeSocket(): void {
     if (this.#stage === "closed") return;
-    this.#memory.chargeSocket(this.unsentBytes);
+    this.#memory.chargeSocket(this.#transport?.heldBytes ?? 0);
     for (const { channel } of this.#sessions.values()) channel.settle();
   }
 }

@@ -8,6 +8,7 @@ import { Authenticator, type UserDirectory } from "../auth/authenticator.ts";
 import { plainAddress } from "../auth/key-options.ts";
 import type { ByteBudget } from "../byte-budget.ts";
 import { ConfigError, ProtocolError } from "../errors.ts";
+import { LoopTurns } from "../loop-turns.ts";
 import { Admission, type AdmissionLimits, type SourcePolicy } from "./admission.ts";
 import { type AlgorithmPreset, fitLists, type OwnAlgorithms, presetLists } from "./algorithms.ts";
 import { type HostKey, keysByAlgorithm, loadHostKeys } from "./host-keys.ts";
@@ -81,6 +82,8 @@ export interface SshServerOptions {
   readonly banner?: string;
   readonly limits?: Partial<SshLimits>;
   readonly sources?: SourcePolicy;
+  /** Divides the process's time among clients; one for all that the process does. */
+  readonly turns?: LoopTurns;
 }
 
 /** What somebody who accepted a socket wants to know and to say. */
@@ -102,6 +105,7 @@ export class SshServer {
   readonly #admission: Admission;
   readonly #authenticator: Authenticator;
   readonly #log: Logger;
+  readonly #turns: LoopTurns;
   readonly #connections = new Set<SshConnection>();
   readonly #opening = new Set<Socket>();
   #servers: Server[] = [];
@@ -118,6 +122,7 @@ export class SshServer {
     this.#admission = new Admission(this.#limits.unauthenticated);
     this.#authenticator = new Authenticator(options.users);
     this.#log = options.log;
+    this.#turns = options.turns ?? new LoopTurns();
   }
 
   /** The server's keys, for known_hosts and the operator; empty before `prepare`. */
@@ -316,6 +321,8 @@ export class SshServer {
       softwareVersion: SOFTWARE_VERSION,
       ident: opening.ident,
       rekey: this.#limits.rekey,
+      turns: this.#turns,
+      address: remoteAddress,
       events: connection,
     });
     connection.attach(transport);

@@ -42,7 +42,8 @@ export interface Ssh2KeyExchange {
 
 /** ssh2's Protocol object of one connection, as far as it is used. */
 export interface Ssh2Protocol {
-  parse(chunk: Buffer, start: number, end: number): void;
+  /** One step of `parse`: returns where to go on, or nothing that is less than `end`. */
+  _parse(chunk: Buffer, start: number, end: number): number | undefined;
   rekey(): void;
   cleanup(): void;
   _destruct: ((reason?: string) => void) | undefined;
@@ -139,7 +140,7 @@ export function createProtocol(options: ProtocolOptions): Ssh2Protocol {
       DISCONNECT: (_protocol: unknown, reason: number, text: string) => options.onDisconnect(reason, text),
     },
   });
-  for (const member of ["_onPayload", "_onHandshakeComplete", "_destruct", "_packetRW", "_offer"] as const) {
+  for (const member of ["_parse", "_onPayload", "_onHandshakeComplete", "_destruct", "_packetRW", "_offer"] as const) {
     if (protocol[member] === undefined) throw mismatch(`Protocol has no ${member}`);
   }
   return protocol;
@@ -154,6 +155,17 @@ export function deliverTo(protocol: Ssh2Protocol, onPayload: (payload: Buffer) =
 /** True if `parse` keeps no view of the bytes it gets, so that the caller may overwrite them afterwards. */
 export function parsesInPlace(protocol: Ssh2Protocol): boolean {
   return protocol._decipher instanceof PacketDecipher;
+}
+
+/** Works through `bytes` from `start` on to the end, or to a message whose receiver returned `false` and after which `goesOn` is. Returns where it stopped. */
+export function parseWhile(protocol: Ssh2Protocol, bytes: Buffer, start: number, goesOn: () => boolean): number {
+  for (let at = start; at < bytes.length; ) {
+    const next = protocol._parse(bytes, at, bytes.length);
+    if (next === undefined || next >= bytes.length) break;
+    if (!goesOn()) return next;
+    at = next;
+  }
+  return bytes.length;
 }
 
 /** Says that everything built has been sent. */

@@ -7,10 +7,12 @@ import type { Socket } from "node:net";
 import { SIGNATURE_ALGORITHMS } from "../auth/public-key.ts";
 import { WireReader } from "../auth/wire-reader.ts";
 import { ProtocolError } from "../errors.ts";
+import type { LoopTurns } from "../loop-turns.ts";
 import { readKexInit } from "./algorithms.ts";
 import { handleWithHybrid } from "./hybrid-kex.ts";
 import { DisconnectReason, encodeMessage, Message } from "./messages.ts";
 import type { PayloadResult } from "./packet-cipher.ts";
+import { ReadSlices } from "./read-slices.ts";
 import { SocketWriter } from "./socket-writer.ts";
 import {
   allSent,
@@ -21,6 +23,7 @@ import {
   type Negotiated,
   type ParsedHostKey,
   parsesInPlace,
+  parseWhile,
   type Ssh2Protocol,
   sendPayload,
   sendUrgentPayload,
@@ -35,6 +38,10 @@ const MAX_WAITING_MESSAGES = 10_000;
 /** Bytes a client may send before it is logged in. */
 const MAX_PREAUTH_BYTES = 1024 * 1024;
 const MAX_PREAUTH_KEY_EXCHANGES = 2;
+/** Messages a client may send before it is logged in; a login takes a dozen. */
+const MAX_PREAUTH_MESSAGES = 2_000;
+/** CHANNEL_DATA with so many bytes of payload carries nothing. */
+const EMPTY_DATA_BYTES = 9;
 /** How long a key exchange that we began may take. */
 const REKEY_TIMEOUT_MS = 60_000;
 /** How long a closed connection may take to read our last message. */
@@ -58,6 +65,8 @@ export interface TransportEvents {
   message(type: number, payload: Buffer): void;
   /** More can be sent after `congested` was true, or what was sent has left. */
   writable(): void;
+  /** `heldBytes` has changed. */
+  holds(): void;
   /** The connection is over; called exactly once. `violation` if the client broke the protocol. */
   closed(end: { readonly reason: string; readonly violation: boolean }): void;
 }
@@ -71,6 +80,9 @@ export interface TransportOptions {
   /** The client's identification line. */
   readonly ident: string;
   readonly rekey: RekeyLimits;
+  readonly turns: LoopTurns;
+  /** Who the client is before it is logged in. */
+  readonly address: string;
   readonly events: TransportEvents;
 }
 
@@ -82,11 +94,15 @@ export class Transport {
   readonly #writer: SocketWriter;
   readonly #rekeyLimits: RekeyLimits;
   readonly #ident: string;
+  readonly #slices: ReadSlices;
   #state: "open" | "closed" = "open";
   #authenticated = false;
   #keyExchanges = 0;
   #bytesSinceKeys = 0;
   #preauthBytes = 0;
+  #preauthMessages = 0;
+  /** Received and not worked through. */
+  #unparsedBytes = 0;
   #rekeyTimer: NodeJS.Timeout | undefined;
   #heardSince = true;
   #waitingMessages = 0;
@@ -122,6 +138,10 @@ export class Transport {
     options.socket.on("end", () => this.#close("the client closed the connection", false));
     options.socket.on("close", () => this.#close("the connection was lost", false));
     this.#ident = options.ident;
+    this.#slices = new ReadSlices(options.turns, options.address, {
+      parse: (bytes, start) => this.#parse(bytes, start),
+      held: (bytes) => this.#held(bytes),
+    });
   }
 
   /** Begins the key exchange; `rest` is what came after the identification line. Events come from now on. */
@@ -129,7 +149,7 @@ export class Transport {
     this.#receive(Buffer.from(`${this.#ident}\r\n`, "latin1"));
     if (rest.length > 0) this.#receive(rest);
     this.#socket.on("data", (chunk: Buffer) => this.#receive(chunk));
-    this.#socket.resume();
+    this.#readOn();
   }
 
   /** The session identifier (RFC 4253 §7.2); empty before the first key exchange. */
@@ -147,9 +167,15 @@ export class Transport {
     return this.#writer.unsentBytes;
   }
 
-  /** Lifts the limits that hold before login. */
-  authenticated(): void {
+  /** Bytes that the connection holds in either direction. */
+  get heldBytes(): number {
+    return this.unsentBytes + this.#unparsedBytes;
+  }
+
+  /** Lifts the limits that hold before login; what is received is worked through in the turns of `user`. */
+  authenticated(user: string): void {
     this.#authenticated = true;
+    this.#slices.loggedIn(user);
   }
 
   /** True if anything was received since the last call. */
@@ -210,15 +236,33 @@ export class Transport {
       }
     }
     // ssh2's own ciphers keep views of what they get, ours do not
-    const bytes = parsesInPlace(this.#protocol) ? chunk : Buffer.from(chunk);
-    this.#guard(() => this.#protocol.parse(bytes, 0, bytes.length));
+    this.#slices.received(parsesInPlace(this.#protocol) ? chunk : Buffer.from(chunk));
     if (this.#bytesSinceKeys >= this.#rekeyLimits.bytes) this.rekey();
-    if (this.unsentBytes >= SOCKET_STOP_READING) this.#socket.pause();
+    if (this.#slices.isWaiting || this.unsentBytes >= SOCKET_STOP_READING) this.#socket.pause();
+  }
+
+  #parse(bytes: Buffer, start: number): number {
+    let end = bytes.length;
+    this.#guard(() => {
+      end = parseWhile(this.#protocol, bytes, start, () => !this.#slices.isOver);
+    });
+    return end;
+  }
+
+  #held(bytes: number): void {
+    this.#unparsedBytes = bytes;
+    this.#events.holds();
+    if (bytes === 0) this.#readOn();
+  }
+
+  /** Reads the socket unless something received still waits or the client fetches no answers. */
+  #readOn(): void {
+    if (!this.#slices.isWaiting && this.unsentBytes < SOCKET_STOP_READING) this.#socket.resume();
   }
 
   #drained(): void {
     if (this.#state === "closed") return;
-    this.#socket.resume();
+    this.#readOn();
     this.#guard(() => this.#events.writable());
   }
 
@@ -238,10 +282,13 @@ export class Transport {
     const type = lent[0];
     const payload = type === Message.CHANNEL_DATA ? lent : Buffer.from(lent);
     if (type === undefined) throw new ProtocolError("empty packet");
+    if (!this.#authenticated && ++this.#preauthMessages > MAX_PREAUTH_MESSAGES) throw new ProtocolError("too many messages before login");
+    const isIdle = type !== Message.CHANNEL_DATA || payload.length <= EMPTY_DATA_BYTES;
     if (type === Message.KEXINIT) return this.#kexInit(payload, (shown) => handleKexInit(this.#protocol, shown));
     if (type >= Message.USERAUTH_REQUEST || type === Message.SERVICE_REQUEST) this.#upper(type, payload);
     else this.#transportMessage(type, payload);
-    return this.#state === "open" ? undefined : Number.POSITIVE_INFINITY;
+    if (this.#state !== "open") return Number.POSITIVE_INFINITY;
+    return this.#slices.endsWith(isIdle) ? false : undefined;
   }
 
   #upper(type: number, payload: Buffer): void {
@@ -320,6 +367,7 @@ export class Transport {
     this.#state = "closed";
     clearTimeout(this.#rekeyTimer);
     this.#writer.flush();
+    this.#slices.close();
     this.#socket.removeAllListeners("data");
     this.#socket.resume(); // discards what still comes, so that our last message can be read
     this.#socket.destroySoon();

@@ -32,6 +32,18 @@ describe("channels", () => {
       client.socket.destroy();
     }, /too many open channels/));
 
+  it("30,000 opened and closed at once", () =>
+    hostile.survives(async () => {
+      const client = await login();
+      for (let at = 0; at < 30_000; at++) {
+        client.send(encodeMessage(Message.CHANNEL_OPEN, "session", at, 1 << 20, 32768));
+        client.send(encodeMessage(Message.CHANNEL_CLOSE, at));
+      }
+      client.send(encodeMessage(Message.GLOBAL_REQUEST, "sync", true));
+      await client.next(Message.REQUEST_FAILURE);
+      client.socket.destroy();
+    }, undefined));
+
   it("exec lines of 1 MB and of 30,000 bytes", () =>
     hostile.survives(async () => {
       const client = await login();
@@ -77,7 +89,7 @@ describe("channels", () => {
         client.send(encodeMessage(Message.GLOBAL_REQUEST, "sync", true));
         await client.next(Message.REQUEST_FAILURE);
       }
-      await new Promise((resolve) => setTimeout(resolve, 6_000)); // what stands still for five seconds is dropped
+      await hostile.logged(/memory that others need/); // what stands still for five seconds is dropped
       for (const client of clients) client.socket.destroy();
     }, /memory that others need/));
 
@@ -110,7 +122,9 @@ describe("sftp", () => {
       const handle = await client.open("attachments/big", 1);
       client.channel.pause();
       for (let at = 0; at < 1000; at++) client.send(packet(FXP.READ, uint32(at), string(handle), uint64(0), uint32(200_000)));
-      await new Promise((resolve) => setTimeout(resolve, 500));
+      const other = await sftp();
+      for (let round = 0; round < 50; round++) await other.stat("attachments/big");
+      other.destroy();
       client.destroy();
     }, undefined));
 

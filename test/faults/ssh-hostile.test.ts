@@ -5,7 +5,7 @@
 import { connect, type Socket } from "node:net";
 import { join } from "node:path";
 import { ml_kem768 } from "@noble/post-quantum/ml-kem.js";
-import { afterAll, afterEach, beforeAll, describe, expect, it } from "vitest";
+import { afterAll, afterEach, beforeAll, describe, expect, it, vi } from "vitest";
 import { WireReader } from "../../src/auth/wire-reader.ts";
 import { encodeMessage, Message } from "../../src/ssh/messages.ts";
 import { RawClient } from "../unit/ssh/raw-client.ts";
@@ -206,6 +206,13 @@ describe("before login", () => {
     expect((await audit()).reason).toBe("too much data before login");
   });
 
+  it("drops thousands of small messages", async () => {
+    const client = await RawClient.connect(fixture.port);
+    for (let at = 0; at < 2_500; at++) client.send(encodeMessage(Message.IGNORE, "x"));
+    await client.closed;
+    expect((await audit()).reason).toBe("too many messages before login");
+  });
+
   it("drops endless key exchanges", async () => {
     const client = await RawClient.connect(fixture.port);
     client.socket.on("data", () => setImmediate(() => client.rekey()));
@@ -279,7 +286,14 @@ describe("after login", () => {
     const { number } = await client.openSession(0xffff_ffff);
     client.socket.pause();
     client.send(encodeMessage(Message.CHANNEL_REQUEST, number, "exec", true, "source 200000000"));
-    await new Promise((resolve) => setTimeout(resolve, 300)); // nothing can be awaited: the point is that nothing comes
+    await vi.waitFor(() => expect(fixture.budget.used).toBeGreaterThan(0));
+    // Nothing more may come, however often the server has its turn.
+    const other = await login();
+    for (let round = 0; round < 50; round++) {
+      other.send(encodeMessage(Message.GLOBAL_REQUEST, "sync", true));
+      await other.next(Message.REQUEST_FAILURE);
+    }
+    other.socket.destroy();
     expect(fixture.budget.used).toBeLessThan(4 * 1024 * 1024);
     client.socket.destroy();
   });

@@ -20,6 +20,8 @@ export interface WitnessOrder {
   readonly size: number;
   /** Every byte of the file. */
   readonly fill: number;
+  /** Bytes in a second; absent: those of a good line. */
+  readonly rate?: number;
 }
 
 /** What it says. */
@@ -28,6 +30,7 @@ export type WitnessReport = { readonly bytes: number } | { readonly failure: str
 async function readOn(order: WitnessOrder): Promise<void> {
   const client = await SshSftpClient.connect(order.target);
   const handle = await client.open(order.path, 1);
+  const { rate = RATE } = order;
   let due = performance.now();
   let asked = 0;
   let read = 0;
@@ -37,7 +40,7 @@ async function readOn(order: WitnessOrder): Promise<void> {
       const at = asked;
       asked += BLOCK;
       // Behind its time it does not catch up: a line has no more than its rate.
-      due = Math.max(due + (BLOCK / RATE) * 1000, performance.now() - MAX_LATE_MS);
+      due = Math.max(due + (BLOCK / rate) * 1000, performance.now() - MAX_LATE_MS);
       const early = due - performance.now();
       if (early > 0) await new Promise((resolve) => setTimeout(resolve, early));
       const block = await client.read(handle, at % order.size, BLOCK);
