@@ -11,8 +11,10 @@ import type { TailStore } from "../state/tail-store.ts";
 import { UploadTable } from "../state/upload-table.ts";
 import { contentTypeOf } from "../vfs/content-type.ts";
 import { systemClock } from "../vfs/uploads/clock.ts";
+import { SlowWrites } from "../state/slow-writes.ts";
 import { UploadRegistry } from "../vfs/uploads/upload-registry.ts";
 import { Volume } from "../vfs/volume.ts";
+import { WriteOrder } from "../vfs/write-order.ts";
 import { LayoutRules } from "./layout-rules.ts";
 import { withMetrics } from "./metered-store.ts";
 import { QuotaUsage } from "./quota-usage.ts";
@@ -72,8 +74,11 @@ export async function openVolume(user: UserConfig, config: GatewayConfig, contex
   const { prefix } = opened;
   const isLocal = user.storage.location.kind === "file";
   const usage = user.quota && new QuotaUsage({ store, prefix, quota: user.quota, now: () => systemClock.now() });
+  const elsewhere = new SlowWrites(state, storageIdentity(user.storage), (error) => log.warn({ err: error }, "state store cannot be used"));
+  const order = new WriteOrder({ clock: systemClock, elsewhere });
   const uploads: UploadRegistry = new UploadRegistry({
     store,
+    order,
     prefix,
     table: uploadTableOf(state, user),
     tails,
@@ -101,6 +106,7 @@ export async function openVolume(user: UserConfig, config: GatewayConfig, contex
   const volume: Volume = new Volume({
     id: storageIdentity(user.storage),
     store,
+    order,
     prefix,
     metadata,
     budget,

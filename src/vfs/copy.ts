@@ -17,7 +17,8 @@ export async function copyFile(from: Target, to: Target): Promise<void> {
   if (from.key === to.key) return;
   await requireParent(to);
   try {
-    await copyObject(volume, { object: source.object, to: to.key, replace: true, replaced: occupant.kind === "file" });
+    const copy = { object: source.object, to: to.key, replace: true, replaced: occupant.kind === "file" };
+    await volume.order.run([to.key], to.path, () => copyObject(volume, copy));
   } catch (error) {
     throw isMissing(error) ? notFound(from) : toFsError(error, to.path);
   }

@@ -46,8 +46,10 @@ export async function removeDirectory(target: Target): Promise<void> {
     const gone = entries.flatMap((entry) => (entry.kind === "object" ? [entry.key] : []));
     if (gone.length === 0) gone.push(await standInKey(target));
     await keepParent(target, key);
-    await volume.store.delete(gone);
-    await volume.removed([...new Set([...gone, key])]);
+    await volume.order.run(gone, target.path, async () => {
+      await volume.store.delete(gone);
+      await volume.removed([...new Set([...gone, key])]);
+    });
   } catch (error) {
     throw toFsError(error, target.path);
   }

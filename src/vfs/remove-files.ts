@@ -32,8 +32,10 @@ async function removeBatch(targets: readonly Target[]): Promise<(FsError | undef
     if (unpublished.some((entry) => entry !== undefined)) return await removeEach(targets);
     await keepParents(targets);
     const keys = targets.map(({ key }) => key);
-    await volume.store.delete(keys);
-    await volume.removed(keys);
+    await volume.order.run(keys, first.path, async () => {
+      await volume.store.delete(keys);
+      await volume.removed(keys);
+    });
     return targets.map(() => undefined);
   } catch {
     // Which of them failed, and why, shows when they are tried one by one.

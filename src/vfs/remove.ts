@@ -21,9 +21,11 @@ export async function removeFile(target: Target): Promise<void> {
     throw notFound(target);
   }
   try {
-    await keepParent(target);
-    await volume.store.delete([target.key]);
-    await volume.removed([target.key]);
+    await volume.order.run([target.key], target.path, async () => {
+      await keepParent(target);
+      await volume.store.delete([target.key]);
+      await volume.removed([target.key]);
+    });
   } catch (error) {
     throw toFsError(error, target.path);
   }

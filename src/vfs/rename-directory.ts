@@ -11,6 +11,7 @@ import { keepParent, writeMarker } from "./directories.ts";
 import { head, isMissing } from "./lookup.ts";
 import { directoryKey, type Target } from "./view.ts";
 import { MAX_KEY_BYTES, type Volume } from "./volume.ts";
+import type { WriteWatch } from "./write-order.ts";
 
 /** Copies at once. */
 const COPIES_AT_ONCE = 64;
@@ -62,6 +63,7 @@ async function copyAll(from: Target, to: Target): Promise<void> {
   const { volume } = from.view;
   const fromKey = directoryKey(from);
   const copies: { readonly from: string; readonly to: string }[] = [];
+  using written = volume.order.watch(fromKey);
   try {
     await forEachBounded(objectsBelow(volume, fromKey), COPIES_AT_ONCE, async (object) => {
       const newKey = newKeyOf(object, from, to);
@@ -78,8 +80,17 @@ async function copyAll(from: Target, to: Target): Promise<void> {
   const standIn = volume.tree.directory(fromKey, Number.POSITIVE_INFINITY)?.marker;
   if (standIn && standIn.key !== fromKey) gone.push(standIn.key);
   // Backwards: what lies in a directory before its marker, as a disk needs it.
-  await forEachBounded(batchesOf(gone.sort(compareKeys).reverse()), DELETES_AT_ONCE, (keys) => volume.store.delete(keys));
-  await volume.removed(gone);
+  await forEachBounded(batchesOf(gone.sort(compareKeys).reverse()), DELETES_AT_ONCE, (keys) => removeCopied(from, keys, written));
+}
+
+/** Deletes what was copied, but for what has been written again since: that is nobody's copy. */
+async function removeCopied({ path, view: { volume } }: Target, keys: readonly string[], { changed }: WriteWatch): Promise<void> {
+  await volume.order.run(keys, path, async () => {
+    volume.noticeForeignChanges();
+    const copied = keys.filter((key) => !changed.has(key));
+    await volume.store.delete(copied);
+    await volume.removed(copied);
+  });
 }
 
 /** The key of something below `from` when it is below `to`. Throws if it would be too long. */
@@ -96,7 +107,11 @@ async function* objectsBelow(volume: Volume, key: string): AsyncGenerator<Listed
 }
 
 /** Copies one object with all its properties, or moves it where the store can. False if it is gone. */
-async function transfer(volume: Volume, listed: ListedObject, to: string): Promise<boolean> {
+function transfer(volume: Volume, listed: ListedObject, to: string): Promise<boolean> {
+  return volume.order.run([listed.key, to], listed.key, () => transferNow(volume, listed, to));
+}
+
+async function transferNow(volume: Volume, listed: ListedObject, to: string): Promise<boolean> {
   let source: { readonly etag: string; readonly size: number } = listed;
   for (let attempt = 1; ; attempt++) {
     const { etag, size } = source;

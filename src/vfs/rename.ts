@@ -93,7 +93,12 @@ function exists({ path }: Target, cause?: unknown): FsError {
   return new FsError("exists", `${path}: it already exists`, cause === undefined ? {} : { cause });
 }
 
-async function renameFile(from: Target, to: Target, options: Pick<ObjectCopy, "object" | "replace" | "replaced">): Promise<void> {
+function renameFile(from: Target, to: Target, options: Pick<ObjectCopy, "object" | "replace" | "replaced">): Promise<void> {
+  const { volume } = from.view;
+  return volume.order.run([from.key, to.key], from.path, () => moveFile(from, to, options));
+}
+
+async function moveFile(from: Target, to: Target, options: Pick<ObjectCopy, "object" | "replace" | "replaced">): Promise<void> {
   const { volume } = from.view;
   const canMove = volume.store.move !== undefined;
   if (canMove) await keepParent(from);

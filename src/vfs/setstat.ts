@@ -33,7 +33,8 @@ export async function setAttributes(target: Target, change: AttributeChange): Pr
   }
   if (change.size !== undefined && change.size !== known.object.size) return resize(target, known.object, change);
   try {
-    await setTimes(target.view.volume, known.object, change);
+    const { volume } = target.view;
+    await volume.order.run([target.key], target.path, () => setTimes(volume, known.object, change));
   } catch (error) {
     throw isMissing(error) ? notFound(target) : toFsError(error, target.path);
   }

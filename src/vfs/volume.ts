@@ -16,6 +16,7 @@ import type { PendingUploads, PublishedChange } from "./pending-uploads.ts";
 import { ParallelTrials } from "./ranges-ahead.ts";
 import { isWhole, OPEN_TRUST_MS, type SeenObject, TreeCache } from "./tree-cache.ts";
 import type { Clock } from "./uploads/clock.ts";
+import { WriteOrder } from "./write-order.ts";
 
 /** Where the tree writes what an operator may want to know; pino's loggers fit. */
 export interface VfsLog {
@@ -72,6 +73,8 @@ export interface VolumeOptions {
   /** ETags of 32 hex digits are MD5 sums (not so with SSE-KMS). */
   readonly etagIsMd5?: boolean;
   readonly rules?: VolumeRules;
+  /** The one that uploads have (default: one of its own). */
+  readonly order?: WriteOrder;
 }
 
 /** Longest key in UTF-8 bytes: S3's limit, which every store keeps. */
@@ -99,6 +102,7 @@ export class Volume {
   readonly cheapRequests: boolean;
   readonly etagIsMd5: boolean;
   readonly rules: VolumeRules;
+  readonly order: WriteOrder;
   readonly tree: TreeCache;
   readonly orders = new ListingOrders();
   readonly ahead = new FilesAhead(this);
@@ -125,6 +129,7 @@ export class Volume {
     this.cheapRequests = options.cheapRequests ?? false;
     this.etagIsMd5 = options.etagIsMd5 ?? false;
     this.rules = options.rules ?? {};
+    this.order = options.order ?? new WriteOrder({ clock: options.clock });
     this.#foreign = options.metadata.follow(options.id);
     this.tree = new TreeCache({ now: () => options.clock.now() });
   }
@@ -165,6 +170,7 @@ export class Volume {
   }
 
   #learnChange({ key, object }: TreeChange): void {
+    this.order.noticed(key);
     const tick = this.tree.tick();
     if (!object && key.endsWith("/")) {
       this.tree.forgetBelow(key);
@@ -259,6 +265,7 @@ export class Volume {
    */
   async published(change: PublishedChange): Promise<void> {
     const { key, size, etag, lastModifiedMs, mtime, mode, contentType, metadata } = change;
+    this.order.noticed(key);
     const seen = { key, size, etag, lastModifiedMs };
     const object: SeenObject =
       metadata === undefined ? { kind: "object", ...seen } : { ...seen, metadata, ...(contentType === undefined ? {} : { contentType }) };

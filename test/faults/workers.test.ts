@@ -158,6 +158,30 @@ it("tells those who come while it drains why they are refused, and lets transfer
   expect(running.store.names()).toEqual([`${STORED}/f0`, `${STORED}/f1`]);
 });
 
+it("keep the order of changes of one name: what a store is slow with comes before what was confirmed later", async () => {
+  s3 = await startS3Server({ buckets: [BUCKET] });
+  const running = await start();
+  const [early, late] = await connectToBoth(running);
+  let release: () => void = () => undefined;
+  const until = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  const held = s3.fault({ operation: "PutObject", action: { kind: "hold", until } });
+  const first = early.putFile(`${REMOTE}/same`, sample(1_000)).catch(() => undefined); // it never hears
+  await held.firstHit;
+  // The client that began is gone; what it had asked for goes on.
+  early.ssh.end();
+  await new Promise((resolve) => setTimeout(resolve, 200)); // after which other processes are told
+  const second = late.putFile(`${REMOTE}/same`, sample(2_000));
+  const isEarly = await Promise.race([second.then(() => true), late.stat(REMOTE).then(() => false)]);
+  expect(isEarly).toBe(false);
+  release();
+  await second;
+  await first;
+  expect(running.store.sha256(`${STORED}/same`)).toBe(sha256(sample(2_000)));
+  expect(s3.requests.count("PutObject")).toBe(2);
+});
+
 it("serves again at once after the supervisor was killed", async () => {
   const running = await start();
   const [one, two] = await connectToBoth(running);

@@ -17,6 +17,7 @@ import { type Clock, systemClock } from "../../src/vfs/uploads/clock.ts";
 import { UploadRegistry } from "../../src/vfs/uploads/upload-registry.ts";
 import { Vfs } from "../../src/vfs/vfs.ts";
 import { Volume } from "../../src/vfs/volume.ts";
+import { WriteOrder } from "../../src/vfs/write-order.ts";
 
 /** Where the volume is mounted. */
 export const MOUNT = "/attachments";
@@ -46,8 +47,11 @@ export async function createStoredFiles(options: StoredFilesOptions): Promise<St
   const store = options.store ?? createMemoryStore({ limits: SMALL_PARTS });
   const directory = await mkdtemp(join(tmpdir(), "stored-files-"));
   const state = await StateDirectory.open(directory);
+  const { clock, runOut } = hurriedClock();
+  const order = new WriteOrder({ clock });
   const uploads: UploadRegistry = new UploadRegistry({
     store,
+    order,
     prefix,
     table: new UploadTable(state, "volume"),
     tails: new TailStore(state),
@@ -56,10 +60,10 @@ export async function createStoredFiles(options: StoredFilesOptions): Promise<St
     contentType: contentTypeOf,
     onPublished: (change) => volume.published(change),
   });
-  const { clock, runOut } = hurriedClock();
   const volume: Volume = new Volume({
     id: "volume",
     store,
+    order,
     prefix,
     metadata: new InMemoryMetadataCache(),
     budget,

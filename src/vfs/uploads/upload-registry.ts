@@ -15,6 +15,7 @@ import type { UploadRow, UploadTable } from "../../state/upload-table.ts";
 import type { FileHandle, InterruptedUpload } from "../file-system.ts";
 import type { PendingUploads, PublishedChange, WriteRequest } from "../pending-uploads.ts";
 import { toFsError } from "../store-fault.ts";
+import { WriteOrder } from "../write-order.ts";
 import { type Clock, systemClock } from "./clock.ts";
 import { type ForeignUpload, ForeignUploads } from "./foreign-uploads.ts";
 import type { OpeningSources, Resumable } from "./opening.ts";
@@ -51,6 +52,8 @@ export interface UploadRegistryOptions {
   /** The one of the process. */
   readonly budget: ByteBudget;
   readonly log: Logger;
+  /** The volume's (default: one of its own). */
+  readonly order?: WriteOrder;
   /** Content type for a key. */
   readonly contentType: (key: string) => string;
   /** Told, and waited for, after something was published and before the client is. Must not reject. */
@@ -104,6 +107,7 @@ export class UploadRegistry {
       table: options.table,
       tails: options.tails,
       log: options.log,
+      order: options.order ?? new WriteOrder({ clock }),
       memory,
       clock,
       contentType: options.contentType,

@@ -155,7 +155,8 @@ export class UploadView implements PendingUploads {
     const open = this.#registry.live(user, from).filter(({ handle }) => handle.isLive);
     try {
       if (row?.state === "parked" && open.length === 0) {
-        await publishParked(volume, row, { to, path: options.path, replace: options.replace });
+        const { path, replace } = options;
+        await volume.order.run([row.key, to], path, () => publishParked(volume, row, { to, path, replace }));
         await resting.replace(user, to, undefined);
         return true;
       }

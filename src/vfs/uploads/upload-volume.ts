@@ -3,6 +3,7 @@ import type { Logger } from "../../log.ts";
 import type { ObjectStore } from "../../objectstore/objectstore.ts";
 import type { UploadTable } from "../../state/upload-table.ts";
 import type { PublishedChange } from "../pending-uploads.ts";
+import type { WriteOrder } from "../write-order.ts";
 import type { ContentKeeper } from "./part-content.ts";
 
 /** What is about to be published: its key and its whole size. */
@@ -16,6 +17,8 @@ export interface UploadVolume extends ContentKeeper {
   readonly store: ObjectStore;
   readonly table: UploadTable;
   readonly log: Logger;
+  /** Whoever publishes has its turn. */
+  readonly order: WriteOrder;
   /** Content type for a key. */
   contentType(key: string): string;
   /** Called, and waited for, after something was published and before the client is told. Must not reject. */

@@ -192,7 +192,11 @@ export class WriteHandle implements FileHandle, LiveWriter {
   /** See `FileHandle.close`. Also carried through when the client has gone after asking for it. */
   close(): Promise<void> {
     if (this.#givenUp.signal.aborted) return this.ended().then(() => Promise.reject(this.#fault));
-    this.#ending ??= this.#enqueue(() => this.#close());
+    if (!this.#ending) {
+      const { key, volume } = this.#options;
+      const turn = volume.order.enter(this.#moved ? [key, this.#moved.key] : [key], this.#path);
+      this.#ending = this.#enqueue(() => this.#close(turn.granted)).finally(() => turn.leave());
+    }
     this.#activity.closing();
     return this.#ending;
   }
@@ -279,7 +283,8 @@ export class WriteHandle implements FileHandle, LiveWriter {
     return this.#guard(() => this.#content.write(offset, chunks));
   }
 
-  async #close(): Promise<void> {
+  /** `turn`: when it may publish; undefined: now. */
+  async #close(turn: Promise<void> | undefined): Promise<void> {
     this.#life.become("closing");
     try {
       if (this.#fault) throw this.#fault;
@@ -288,6 +293,7 @@ export class WriteHandle implements FileHandle, LiveWriter {
         return await this.#content.discard();
       }
       const ready = await this.#content.finish();
+      if (turn) await turn;
       if (!ready) await this.#changeTimesOnly();
       else if (!(await this.#park(ready))) await this.#publish(ready);
     } catch (error) {

@@ -17,6 +17,7 @@ import { UploadRegistry } from "../../../src/vfs/uploads/upload-registry.ts";
 import type { VolumeMount } from "../../../src/vfs/mount-table.ts";
 import { Vfs, type VfsOptions } from "../../../src/vfs/vfs.ts";
 import { Volume, type VolumeRules } from "../../../src/vfs/volume.ts";
+import { WriteOrder } from "../../../src/vfs/write-order.ts";
 import { CountingStore } from "./counting-store.ts";
 
 const KIB = 1024;
@@ -138,8 +139,11 @@ export class WholeFixture {
   }
 
   #mount(user = "alice"): [UploadRegistry, Volume] {
+    const clock = { now: () => Date.now(), after: (ms: number, action: () => void) => afterUnref(ms, action) };
+    const order = new WriteOrder({ clock });
     const registry: UploadRegistry = new UploadRegistry({
       store: this.store,
+      order,
       prefix: `${user}/`,
       table: new UploadTable(this.state, user),
       tails: new TailStore(this.state),
@@ -155,7 +159,8 @@ export class WholeFixture {
       prefix: `${user}/`,
       metadata: new InMemoryMetadataCache(),
       budget: this.budget,
-      clock: { now: () => Date.now(), after: (ms, action) => afterUnref(ms, action) },
+      clock,
+      order,
       log: this.log,
       pendingUploads: (session) => registry.view({ user, session }),
       rules: this.#makeRules(this.store, () => volume),
