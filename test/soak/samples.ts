@@ -10,7 +10,7 @@ export interface Sample {
   readonly life: number;
   readonly rssMiB: number;
   readonly descriptors: number;
-  /** Multipart uploads in the store. */
+  /** Multipart uploads in the store, without those whose ids it kept to itself: they are the sweep's (see `unheard`). */
   readonly unfinished: number;
   /** Lock objects in the store. */
   readonly locks: number;
@@ -36,7 +36,12 @@ export function sampleOf(at: {
     return undefined; // it ended while we looked
   }
   const locks = s3.contents.keys(BUCKET).filter((key) => key.includes("lock")).length;
-  return { seconds, life, rssMiB, descriptors, unfinished: s3.contents.uploads(BUCKET).length, locks };
+  return { seconds, life, rssMiB, descriptors, unfinished: Math.max(0, s3.contents.uploads(BUCKET).length - unheard(s3)), locks };
+}
+
+/** Multipart uploads that the store has begun, but the answer with their ids was lost: nobody can go on with or abort them by name. */
+export function unheard(s3: S3Server): number {
+  return s3.requests.count("CreateMultipartUpload", ({ fault }) => fault === "late-commit");
 }
 
 function withChildren(pid: number): number[] {

@@ -1,19 +1,24 @@
 /**
  * `npm run soak -- [--minutes 20] [--seed N] [--json FILE]`: the built gateway on the S3 test server, used by real
  * clients for a long time while clients are killed, the store stumbles and the gateway itself is killed once. Fails if a
- * byte is wrong, if memory, descriptors, unfinished uploads or locks grow, or if a client fails while the store is well.
+ * byte is wrong, if memory, descriptors, unfinished uploads or locks grow, if a client fails while the store is well, or if
+ * the sweep in the end leaves an unfinished upload.
  */
 import { writeFileSync } from "node:fs";
 import { parseArgs } from "node:util";
+import { MAIN } from "../support/built-gateway.ts";
 import { BUCKET, startGateway } from "../support/gateway.ts";
+import { runOk } from "../support/processes.ts";
 import { Random } from "../support/random.ts";
 import { startS3Server } from "../support/s3-server/s3-server.ts";
 import { judge } from "./judgement.ts";
 import { type Lane, LANES } from "./lanes.ts";
-import { sampleOf, type Sample } from "./samples.ts";
+import { sampleOf, type Sample, unheard } from "./samples.ts";
 import { Troubles } from "./troubles.ts";
 
 const SAMPLES = 60;
+/** What is left in the end may be swept after so long. */
+const EXPIRY_S = 60;
 
 const { values } = parseArgs({
   options: { minutes: { type: "string", default: "20" }, seed: { type: "string", default: "1" }, json: { type: "string" } },
@@ -65,6 +70,13 @@ const chaos = troubles.run();
 const rounds = await Promise.all(LANES.map((lane, index) => drive(lane, seed * 100 + index)));
 await chaos;
 clearInterval(timer);
+const left = s3.contents.uploads(BUCKET).length;
+process.stdout.write(`${left} unfinished uploads, ${unheard(s3)} of them begun without the gateway hearing of it; sweeping\n`);
+gateway.writeConfig({ s3, topYaml: [`uploads: { expiry: ${EXPIRY_S}s }`] });
+await new Promise((resolve) => setTimeout(resolve, (EXPIRY_S + 1) * 1000));
+await runOk(process.execPath, [MAIN, "sweep", "--yes", "--config", gateway.configFile], { timeoutMs: 120_000 });
+const unswept = s3.contents.uploads(BUCKET).length;
+if (unswept > 0) problems.push(`${unswept} unfinished uploads after the sweep`);
 const verdict = judge(samples, problems);
 for (const [index, lane] of LANES.entries()) process.stdout.write(`${lane.name}: ${rounds[index]} rounds\n`);
 process.stdout.write(`troubles: ${troubles.summary}\n${verdict.map((line) => `FAILED ${line}\n`).join("")}`);
