@@ -3,10 +3,28 @@
  * with a suffix, or below `--backup-dir`. Knows no wire.
  */
 import { FsError } from "../errors.ts";
+import type { FileSystem } from "../vfs/file-system.ts";
 import type { Destination } from "./destination.ts";
 import { absolutePath, joinPath, parentName, shownName, toText } from "./names.ts";
-import { makeWay } from "./deletion.ts";
+import { isMissing } from "./error-text.ts";
 import type { Run } from "./run.ts";
+
+/** Takes away a directory with all that is in it. Rejects with `FsError`. */
+async function removeTree(fileSystem: FileSystem, path: string): Promise<void> {
+  const directories = [path];
+  for await (const batch of fileSystem.walk(path)) {
+    for (const entry of batch) {
+      if (entry.attributes.type === "directory") directories.push(joinPath(path, entry.path));
+      else await fileSystem.remove(joinPath(path, entry.path));
+    }
+  }
+  for (const directory of directories.reverse()) {
+    await fileSystem.rmdir(directory).catch((error: unknown) => {
+      // Parents may vanish with their last child.
+      if (!isMissing(error)) throw error;
+    });
+  }
+}
 
 /** See the head of this file. */
 export class Backups {
@@ -69,7 +87,7 @@ export class Backups {
     } catch (error) {
       const inTheWay = error instanceof FsError && error.code === "is-a-directory";
       if (!inTheWay || this.#directory === undefined) throw error;
-      await makeWay(this.#run.fileSystem, target, true);
+      await removeTree(this.#run.fileSystem, target);
       await action();
     }
   }

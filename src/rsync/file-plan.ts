@@ -6,13 +6,13 @@ import { FsError } from "../errors.ts";
 import type { AlternateBases } from "./alternate-bases.ts";
 import { continuationHeader, findContinuation, mayContinue, offerContinuation } from "./continuation.ts";
 import { BlockSums } from "./block-sums.ts";
-import { makeWay } from "./deletion.ts";
 import type { Existing } from "./destination-index.ts";
 import { isMissing } from "./error-text.ts";
 import { destinationMode, KEPT_MODE_BITS } from "./file-mode.ts";
 import { type Item, ItemFlag } from "./item.ts";
 import { parentName } from "./names.ts";
 import { isUnchanged, timesDiffer } from "./quick-check.ts";
+import type { Removals } from "./removals.ts";
 import type { Run } from "./run.ts";
 import { basisLength, NO_SUMS, type SumHeader, sumHeaderFor } from "./sums.ts";
 import type { Basis, Upload } from "./upload.ts";
@@ -34,9 +34,11 @@ export class FilePlanner {
   readonly #upload: Upload;
   readonly #run: Run;
   readonly #alternates: AlternateBases | undefined;
+  readonly #removals: Removals;
   readonly #blockSums: BlockSums;
 
-  constructor(upload: Upload, alternates: AlternateBases | undefined) {
+  constructor(upload: Upload, alternates: AlternateBases | undefined, removals: Removals) {
+    this.#removals = removals;
     this.#upload = upload;
     this.#run = upload.run;
     this.#alternates = alternates;
@@ -291,11 +293,11 @@ export class FilePlanner {
 
   /** Something that is no file has the name: it goes if it may (`--force`, `--delete`, or an empty directory). */
   async #inTheWay(position: number, path: string): Promise<Plan | undefined> {
-    const { options, fileSystem } = this.#run;
+    const { options } = this.#run;
+    const { list } = this.#upload;
     const name = this.#upload.shown(position);
-    if (options.dryRun) return this.#wholeFile(ItemFlag.isNew);
     try {
-      await makeWay(fileSystem, path, options.force || options.deleteTiming !== undefined);
+      await this.#removals.removeDirectory(path, list.name(position), options.force || options.deleteTiming !== undefined);
       return this.#wholeFile(ItemFlag.isNew);
     } catch (error) {
       if (!(error instanceof FsError)) throw error;

@@ -6,12 +6,14 @@
 import { FsError } from "../errors.ts";
 import { reasonText } from "./error-text.ts";
 import { EntryFlag } from "./file-list.ts";
+import { IoError } from "./exit-codes.ts";
 import { type FileIndexEncoder, NDX_DONE } from "./file-index.ts";
 import { destinationMode } from "./file-mode.ts";
 import type { FilePlanner, Plan } from "./file-plan.ts";
 import { inOrder } from "./in-order.ts";
 import { encodeItem, type Item, ItemFlag } from "./item.ts";
 import { parentName, shownName } from "./names.ts";
+import type { Removals } from "./removals.ts";
 import type { Run } from "./run.ts";
 import { encodeSumHeader, NO_SUMS } from "./sums.ts";
 import type { Upload } from "./upload.ts";
@@ -22,18 +24,31 @@ const WINDOW = 32;
 /** What is done for one entry when its turn comes. */
 type Step = (() => void | Promise<void>) | undefined;
 
+/** What a generator works with. */
+export interface GeneratorParts {
+  readonly upload: Upload;
+  readonly planner: FilePlanner;
+  readonly indexes: FileIndexEncoder;
+  readonly removals: Removals;
+  /** Called when the turn of a directory comes (deletions during the transfer). */
+  beforeDirectory(position: number): Promise<void>;
+}
+
 /** See the head of this file. */
 export class Generator {
   readonly #upload: Upload;
   readonly #run: Run;
   readonly #planner: FilePlanner;
   readonly #indexes: FileIndexEncoder;
+  readonly #removals: Removals;
   readonly #beforeDirectory: (position: number) => Promise<void>;
   #skippedBelow: string | undefined;
+  /** Names of directories of the list where a file is and stays (`--ignore-existing`). */
+  readonly #files = new Set<string>();
 
-  /** `beforeDirectory` is called when the turn of a directory comes (deletions during the transfer). */
-  constructor(upload: Upload, planner: FilePlanner, indexes: FileIndexEncoder, beforeDirectory: (position: number) => Promise<void>) {
+  constructor({ upload, planner, indexes, removals, beforeDirectory }: GeneratorParts) {
     this.#upload = upload;
+    this.#removals = removals;
     this.#run = upload.run;
     this.#planner = planner;
     this.#indexes = indexes;
@@ -74,6 +89,9 @@ export class Generator {
   #act(position: number, step: Step): void | Promise<void> {
     this.#upload.decidedBefore(position);
     const isDirectory = this.#upload.list.isDirectory(position);
+    if (this.#files.size > 0 && this.#files.has(parentName(this.#upload.list.name(position)))) {
+      return this.#actLater(position, () => this.#belowFile(position, step), isDirectory);
+    }
     if (!step && !isDirectory) return undefined;
     return this.#actLater(position, step, isDirectory);
   }
@@ -81,8 +99,42 @@ export class Generator {
   async #actLater(position: number, step: Step, isDirectory: boolean): Promise<void> {
     if (this.#isSkipped(this.#upload.list.name(position))) return;
     await step?.();
-    if (isDirectory && !this.#isSkipped(this.#upload.list.name(position))) await this.#beforeDirectory(position);
+    const name = this.#upload.list.name(position);
+    if (this.#files.has(name)) this.#cannotList(position, name);
+    else if (isDirectory && !this.#isSkipped(name)) await this.#beforeDirectory(position);
     await this.#run.writer.ready();
+  }
+
+  /** The entry would be in a directory that is a file: the real server finds out when it looks there. */
+  async #belowFile(position: number, step: Step): Promise<void> {
+    const { list } = this.#upload;
+    const { options } = this.#run;
+    const path = this.#upload.path(position) ?? list.name(position);
+    const why = new FsError("not-a-directory", "a file");
+    if (list.isDirectory(position) && !options.dryRun) {
+      this.#report(position, { flags: ItemFlag.isNew | ItemFlag.localChange });
+      this.#run.failure("generator", "recv_generator: mkdir", path, why);
+      this.#failedDirectory(list.name(position));
+      return;
+    }
+    const size = list.size(position);
+    const isWanted = size <= (options.maxSize ?? size) && size >= (options.minSize ?? size);
+    if (list.type(position) !== "file" || !isWanted) return step?.();
+    this.#run.problem(`rsync: [generator] recv_generator: failed to stat "${path}": ${reasonText(why)}`);
+  }
+
+  /** What is to be deleted as the transfer goes on cannot be found in a file: that is an error, and forbids further deletions. */
+  #cannotList(position: number, name: string): void {
+    const { options } = this.#run;
+    if (options.deleteTiming !== "during" || !this.#upload.list.has(position, EntryFlag.content)) return;
+    if (this.#run.ioError & IoError.general) return;
+    this.#run.failure("generator", "opendir", this.#upload.path(position) ?? name, new FsError("not-a-directory", "a file"));
+    this.#run.noteIoError();
+  }
+
+  #failedDirectory(name: string): void {
+    this.#skippedBelow = name;
+    this.#run.error("*** Skipping any contents from this failed directory ***");
   }
 
   #isSkipped(name: string): boolean {
@@ -181,8 +233,9 @@ export class Generator {
       };
     }
     if (existing && options.ignoreExisting) {
+      settle(false);
       return () => {
-        this.#skippedBelow = name;
+        this.#files.add(name);
         if (levels.skip > 0) this.#run.info(`${shownName(name)} exists${levels.skip > 1 ? " (type change)" : ""}`);
       };
     }
@@ -200,10 +253,7 @@ export class Generator {
         return;
       }
       if (made) this.#report(position, { flags: ItemFlag.isNew | ItemFlag.localChange });
-      else {
-        this.#skippedBelow = name;
-        this.#run.info("*** Skipping any contents from this failed directory ***");
-      }
+      else this.#failedDirectory(name);
     };
   }
 
@@ -211,14 +261,14 @@ export class Generator {
   async #make(position: number, name: string, path: string, inTheWay: boolean): Promise<boolean> {
     const parent = name === "." ? undefined : this.#upload.made.get(parentName(name));
     if (parent && !(await parent)) return false;
-    const { fileSystem, options } = this.#run;
+    const { options } = this.#run;
     const { list } = this.#upload;
     const attributes = {
       ...(options.times && { mtime: list.mtime(position) }),
       mode: destinationMode(options, list.mode(position)),
     };
     try {
-      if (inTheWay) await fileSystem.remove(path);
+      if (inTheWay) await this.#removals.removeFile(path, name);
       await this.#makeWithParents(name, path, attributes);
       return true;
     } catch (error) {

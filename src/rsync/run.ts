@@ -90,6 +90,11 @@ export class Run {
     this.writer.text(this.protocol >= 30 ? Tag.warning : Tag.info, text);
   }
 
+  /** One line that tells of an error which by itself makes no run partial. */
+  error(text: string): void {
+    this.writer.text(this.protocol >= 30 ? Tag.error : Tag.errorXfer, text);
+  }
+
   /** An error that makes the run partial (exit status 23): one file failed, the run goes on. */
   problem(text: string): void {
     this.transferErrors = true;

@@ -19,6 +19,7 @@ import { mergeFileReader } from "./merge-files.ts";
 import { absolutePath, parentName, toWire } from "./names.ts";
 import { EntryFlag, type FileList } from "./file-list.ts";
 import { Receiver } from "./receiver.ts";
+import { Removals } from "./removals.ts";
 import type { Run } from "./run.ts";
 import { expectsFilterList } from "./server-options.ts";
 import { DeflateTokenReader } from "./tokens-deflate.ts";
@@ -33,6 +34,7 @@ interface Parts {
   readonly generator: Generator;
   readonly receiver: Receiver;
   readonly deletion: Deletion | undefined;
+  readonly removals: Removals;
   readonly indexes: FileIndexEncoder;
 }
 
@@ -68,17 +70,20 @@ export async function serveUpload(run: Run): Promise<void> {
   }
   const merging = { read: mergeFileReader(run.fileSystem, destination.root), deleteExcluded: options.deleteExcluded };
   const filters = new FilterList(rules, "receiver", toWire(destination.root), merging);
-  const deletion = deletes ? new Deletion(upload, filters, backups) : undefined;
+  const removals = new Removals(run, destination, filters, backups);
+  const deletion = deletes ? new Deletion(upload, filters, removals) : undefined;
   await deletion?.prepare();
   const alternates = options.alternate ? new AlternateBases(run, list, byName, destination, options.alternate) : undefined;
   await alternates?.fill();
   const tokens = tokenReader(run);
   const indexes = new FileIndexEncoder(protocol);
   const during = options.deleteTiming === "during" ? deletion : undefined;
-  const generator = new Generator(upload, new FilePlanner(upload, alternates), indexes, async (position) => during?.deleteIn(position));
+  const planner = new FilePlanner(upload, alternates, removals);
+  const beforeDirectory = async (position: number): Promise<void> => during?.deleteIn(position);
+  const generator = new Generator({ upload, planner, indexes, removals, beforeDirectory });
   const receiver = new Receiver(upload, tokens, backups);
   try {
-    await transfer({ upload, generator, receiver, deletion, indexes });
+    await transfer({ upload, generator, receiver, deletion, removals, indexes });
   } finally {
     await receiver.settled();
     tokens.close();
@@ -144,7 +149,7 @@ async function transfer(parts: Parts): Promise<void> {
 const PHASES = 3;
 
 async function generate(parts: Parts): Promise<void> {
-  const { upload, generator, receiver, deletion, indexes } = parts;
+  const { upload, generator, receiver, deletion, removals, indexes } = parts;
   const { run } = upload;
   const timing = run.options.deleteTiming;
   if (timing === "before") await deletion?.deleteAll();
@@ -157,9 +162,9 @@ async function generate(parts: Parts): Promise<void> {
   await upload.phaseEnded(PHASES);
   await receiver.published();
   await deletion?.deleteAll();
-  deletion?.finish();
+  removals.finish();
   if (run.protocol >= 31) {
-    if (deletion || run.options.force) sendDeletionCounts(run, indexes, deletion);
+    if (deletion || run.options.force) sendDeletionCounts(run, indexes, removals);
     generator.done();
     await upload.phaseEnded(PHASES + 1);
   }
@@ -167,10 +172,10 @@ async function generate(parts: Parts): Promise<void> {
   run.writer.flush();
 }
 
-function sendDeletionCounts(run: Run, indexes: FileIndexEncoder, deletion: Deletion | undefined): void {
+function sendDeletionCounts(run: Run, indexes: FileIndexEncoder, removals: Removals): void {
   const { out } = run.writer;
   indexes.encode(out, NDX_DEL_STATS);
-  const { files, directories } = deletion?.counts ?? { files: 0, directories: 0 };
+  const { files, directories } = removals.counts;
   for (const count of [files, directories, 0, 0, 0]) out.varint(count);
   run.writer.written();
 }

@@ -2,7 +2,6 @@
  * Every option a customer types, up and down, against our server and against the real one on a local directory: the
  * trees on both sides, the exit status and the output must be the same. Nothing here is typed by hand as expected.
  */
-import { randomBytes } from "node:crypto";
 import { existsSync, linkSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -15,85 +14,8 @@ import { UploadNotesStore } from "../../src/rsync/upload-notes.ts";
 import { startS3Server } from "../support/s3-server/s3-server.ts";
 import { createStoredFiles, MOUNT, SMALL_PARTS, type StoredFiles, type StoredFilesOptions } from "../support/stored-files.ts";
 import { type ClientResult, RsyncTestServer, runRsync } from "./rsync-server.ts";
-import { describeFileSystem, describeLocal, putTree, TIME, type Tree, writeTree } from "./rsync-trees.ts";
-
-/** Large enough to be sent by what differs, and in several parts. */
-const big = randomBytes(400_000);
-const edited = Buffer.concat([big.subarray(0, 300_000), Buffer.from("edited here"), big.subarray(300_500)]);
-
-/** What is sent. */
-const SOURCE: Tree = {
-  "same.txt": { content: "the same" },
-  "changed.txt": { content: "longer than before", mtime: TIME + 50 },
-  "touched.txt": { content: "touched", mtime: TIME + 60 },
-  "samesize.txt": { content: "aaaa" },
-  "older.txt": { content: "old", mtime: TIME - 1000 },
-  "new.txt": { content: "new", mtime: TIME + 7 },
-  "empty.txt": { content: "" },
-  "dir/inner.txt": { content: "inner", mtime: TIME + 1 },
-  "dir/same2.txt": { content: "same too" },
-  "dir/sub/deep.txt": { content: "deep" },
-  "emptydir/": {},
-  "sp ace/q'u\"o$t.txt": { content: "quoted" },
-  "ümläut/größe.txt": { content: "unicode" },
-  "big.bin": { content: edited, mtime: TIME + 3 },
-  "growing.bin": { content: Buffer.concat([big, big.subarray(0, 1000)]), mtime: TIME + 3 },
-  "x.log": { content: "log of the source" },
-  ".hidden": { content: "hidden" },
-  ".rsync-filter": { content: "# comment\n- *.log\n+ keep.me\nexclude /older.txt\nP extradir/\n" },
-  "dir/.rsync-filter": { content: "- /inner.txt\n" },
-  "dir/.cvsignore": { content: "sub *.bin" },
-  ".nest": { content: "clear\n: .deeper\n- *.log\n. .more\n" },
-  ".more": { content: "- big.bin\n" },
-  "dir/.deeper": { content: "- /inner.txt\n+ deep.txt\n" },
-  "dir/sub/.deeper": { content: "- *\n" },
-  "script.sh": { content: "#!/bin/sh", mode: 0o755 },
-  "tool.sh": { content: "#!/bin/sh #2", mode: 0o770 },
-  "no-tool.sh": { content: "no longer runs", mode: 0o640 },
-  "now-runs.sh": { content: "runs", mode: 0o700, mtime: TIME + 9 },
-};
-
-/** What is there before. */
-const TARGET: Tree = {
-  "same.txt": { content: "the same" },
-  "changed.txt": { content: "short" },
-  "touched.txt": { content: "touched" },
-  "samesize.txt": { content: "bbbb" },
-  "older.txt": { content: "this one is newer", mtime: TIME + 1000 },
-  "dir/same2.txt": { content: "same too" },
-  "dir/extra3.txt": { content: "extra" },
-  "extra.txt": { content: "extra" },
-  ".rsync-filter": { content: "- *.log\n- e3.txt\n" },
-  "dir/.rsync-filter": { content: "- extra3.txt\n" },
-  ".nest": { content: "exclude nothing\ndir-merge .deeper\n- no_tool.sh\nmerge .more\n" },
-  ".more": { content: "- extra.txt\n" },
-  "dir/.deeper": { content: "- extra3.txt\n" },
-  "extradir/.deeper": { content: "- e1.txt\ndir-merge .nest\n" },
-  "extradir/e1.txt": { content: "e1" },
-  "extradir/e2.log": { content: "e2" },
-  "extradir/below/e3.txt": { content: "e3" },
-  "big.bin": { content: big },
-  "growing.bin": { content: big },
-  "x.log": { content: "log of the target" },
-  "script.sh": { content: "#!/bin/sh", mode: 0o755 },
-  "no-tool.sh": { content: "no longer runs", mode: 0o755 },
-  "now-runs.sh": { content: "run", mode: 0o640 },
-};
-
-/** A third tree on the server, beside the target. */
-const OTHER: Tree = {
-  "new.txt": { content: "new", mtime: TIME + 7 },
-  "dir/inner.txt": { content: "inner", mtime: TIME + 99 },
-  "dir/sub/deep.txt": { content: "other content" },
-  "same.txt": { content: "the same" },
-  "changed.txt": { content: "longer than before", mtime: TIME + 50 },
-  "touched.txt": { content: "touched", mtime: TIME + 60 },
-  "older.txt": { content: "old", mtime: TIME - 1000 },
-  "tool.sh": { content: "#!/bin/sh #2", mode: 0o700 },
-  "no-tool.sh": { content: "no longer runs", mode: 0o640 },
-  "big.bin": { content: edited, mtime: TIME + 3 },
-  "names.lst": { content: "# a comment\n\nnew.txt\r\n./dir/sub\n\n\ndir/inner.txt\nno-such-file" },
-};
+import { DIRECTORIES_FOR_FILES, FILES_FOR_DIRECTORIES, OTHER, SOURCE, TARGET } from "./rsync-matrix-trees.ts";
+import { describeFileSystem, describeLocal, putTree, type Tree, writeTree } from "./rsync-trees.ts";
 
 /** Options, with the source as `S` and the target as `T`. */
 interface Case {
@@ -217,6 +139,40 @@ const SPECIAL: readonly Case[] = [
   { options: "-a --ignore-existing --info=skip2", plain: true },
   { options: "-ac --ignore-existing --info=skip2", plain: true },
   { options: "-a --ignore-existing --info=skip2", plain: true, only: "up", also: { "new.txt/": {}, emptydir: { content: "a file" } } },
+  ...[
+    "-a",
+    "-aii",
+    "-rtp",
+    "-an",
+    "-a --delete",
+    "-a --delete-after",
+    "-a --delete-before",
+    "-a --existing",
+    "-a --max-size=2",
+    "-a -y",
+  ].map((options) => ({ options: `${options} --ignore-existing`, only: "up" as const, also: FILES_FOR_DIRECTORIES })),
+  { options: "-avv --ignore-existing", only: "up", plain: true, also: FILES_FOR_DIRECTORIES },
+  // How many the limit stopped is counted in another way for directories within directories.
+  { options: "-a --force --max-delete=0", only: "up", silent: true, also: DIRECTORIES_FOR_FILES },
+  ...["-a", "-ab", "-ab --suffix=.old --delete", "-ab --backup-dir=../bak"].map((options) => ({
+    options,
+    only: "up" as const,
+    also: FILES_FOR_DIRECTORIES,
+  })),
+  ...[
+    "-a",
+    "-an",
+    "-a --force",
+    "-an --force",
+    "-ab --force",
+    "-a --delete",
+    "-a --delete-after",
+    "-aF --delete",
+    "-a --delete --exclude=*.keep",
+    "-a --delete --delete-excluded --exclude=*.keep",
+    "-a --delete --filter='P_*.keep'",
+  ].map((options) => ({ options, only: "up" as const, also: DIRECTORIES_FOR_FILES })),
+  { options: "-a", only: "up", also: { "new.txt/x": { content: "x" }, emptydir: { content: "a file" } } },
   { options: "-a", paths: ["S/*.txt", "T/"], only: "down" },
   { options: "-a", paths: ["S/*/*.txt", "T/"], only: "down" },
   { options: "-aR", paths: ["S/./d*/same2.txt", "T/"], only: "down" },
