@@ -40,6 +40,8 @@ export interface UploadRow {
   readonly tail?: UploadTailRow;
   /** Bytes received without a gap; for `open` as of the last write to the table. */
   readonly length: number;
+  /** True if that looks like all of the file; for `open` as of the last write to the table. */
+  readonly looksWhole?: boolean;
   /** The published version it continues. */
   readonly base?: { readonly etag: string; readonly size: number };
   /** Whole seconds. */

@@ -21,6 +21,12 @@ export class AnnouncedSize {
     this.#promised = isPromise ? size : 0;
   }
 
+  /** Whether `size` bytes are all that the client has; undefined if it said nothing about that. */
+  isAll(size: number): boolean | undefined {
+    const expected = this.#lastSet ?? this.inOpen;
+    return expected === 0 || size > expected ? undefined : size === expected;
+  }
+
   /** Throws if `size` bytes are not what was announced for `path`. */
   check(size: number, path: string): void {
     const isExact = this.inOpen > 0 && (this.#lastSet === undefined || this.#lastSet === this.inOpen);

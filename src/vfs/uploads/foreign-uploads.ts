@@ -9,6 +9,7 @@
  */
 import { StoreError } from "../../errors.ts";
 import type { StoredPart, UnfinishedUpload } from "../../objectstore/objectstore.ts";
+import { partsLookWhole, type Received } from "./end-signs.ts";
 import { usableParts } from "./resting-uploads.ts";
 import type { UploadVolume } from "./upload-volume.ts";
 
@@ -19,9 +20,8 @@ const trustMs = 10_000;
 const maxRemembered = 10_000;
 
 /** A foreign upload with what the store has of it. */
-export interface ForeignUpload extends UnfinishedUpload {
+export interface ForeignUpload extends UnfinishedUpload, Received {
   readonly parts: readonly StoredPart[];
-  readonly length: number;
 }
 
 interface Remembered {
@@ -119,7 +119,8 @@ export class ForeignUploads {
     try {
       const { store } = this.#volume;
       const parts = usableParts(await store.openUpload(upload.key, upload.uploadId).listParts(), store.limits.minPartSize, undefined);
-      const found = { ...upload, parts, length: parts.reduce((sum, part) => sum + part.size, 0) };
+      const length = parts.reduce((sum, part) => sum + part.size, 0);
+      const found = { ...upload, parts, length, looksWhole: partsLookWhole(parts) };
       remembered.looked = { atMs: now, found };
       return nonEmpty(found);
     } catch (error) {

@@ -15,6 +15,8 @@ export interface Resumable {
   readonly id: string | undefined;
   /** Bytes it has. */
   readonly length: number;
+  /** Bytes its owner is shown, from where a client goes on as well: see end-signs.ts. */
+  readonly shown: number;
   /** The published version it continues, if any. */
   readonly base: { readonly etag: string; readonly size: number } | undefined;
   /** When the store began it, if that is all that is known of it: it came from another node. */
@@ -63,14 +65,15 @@ export async function openingOfWrite(request: WriteRequest, offset: number, sour
     // The client may know a length of a moment ago; what came since is cut off if that can be done.
     if (flags.append && offset === 0) return { kind: "resume", pending, offset: undefined };
     if (offset <= pending.length) return { kind: "resume", pending, offset };
-    throw interrupted(request.path, pending.length);
+    throw interrupted(request.path, pending.shown);
   }
+  const isItsEnd = offset === pending.length || (offset === pending.shown && offset !== published.size);
   // A new try of an append that was interrupted: the version it began with is still the published one.
-  if (pending.base?.etag === published.etag && (flags.append ? offset !== pending.length : offset === published.size)) {
+  if (pending.base?.etag === published.etag && (flags.append ? !isItsEnd : offset === published.size)) {
     return { kind: "append", base: published };
   }
-  if (offset === pending.length) return { kind: "resume", pending, offset };
-  throw interrupted(request.path, pending.length);
+  if (isItsEnd) return { kind: "resume", pending, offset };
+  throw interrupted(request.path, pending.shown);
 }
 
 /** Decides for a handle that gets its size set, is asked for its attributes, or is closed before any write. */

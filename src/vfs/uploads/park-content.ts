@@ -1,10 +1,11 @@
 /**
- * A file that is whole and waits for its rename (`parked`, see upload-life.ts): brings its bytes to where they survive
- * this process. Knows nothing of names and rows.
+ * A file that waits, whole, for its rename (`parked`, see upload-life.ts), or is given up: brings its bytes to where they
+ * survive this process. Knows nothing of names and rows.
  */
 import { FsError } from "../../errors.ts";
 import type { ReadyContent } from "./content-options.ts";
 import type { PartAssembler, Remains } from "./part-assembler.ts";
+import type { Spool } from "./spool.ts";
 import type { UploadVolume } from "./upload-volume.ts";
 
 /**
@@ -23,6 +24,13 @@ export async function keepWhole({ assembler, size }: ReadyContent, path: string)
   const remains = await assembler.keep({ withLast: true });
   if (remains.length !== size) throw new FsError("io", `${path}: the gateway could not keep the file for its rename`);
   return remains;
+}
+
+/** Ends a file that was not written in order, and keeps it unless it has holes or is an edit. */
+export async function keepSpooled(spool: Spool): Promise<Remains | undefined> {
+  const tail = await spool.intoFile();
+  await spool.discard();
+  return tail && { uploadId: undefined, parts: [], tail: { ...tail, start: 0 }, length: tail.length };
 }
 
 async function isHeldHere({ store, log }: UploadVolume, assembler: PartAssembler): Promise<boolean> {

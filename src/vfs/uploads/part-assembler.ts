@@ -47,6 +47,8 @@ export interface Remains {
   readonly parts: readonly StoredPart[];
   readonly tail: UploadTailRow | undefined;
   readonly length: number;
+  /** See end-signs.ts. */
+  readonly looksWhole?: boolean;
 }
 
 /** See the head of this file. Calls must not overlap, but for `interrupt`. */

@@ -44,7 +44,7 @@ export class RestingUploads {
     const row = newest(rows);
     if (!row) return undefined;
     const parts = usableParts(table.parts(row.id), this.#volume.store.limits.minPartSize, undefined);
-    return { ...row, length: parts.reduce((sum, part) => sum + part.size, 0) };
+    return { ...row, looksWhole: false, length: parts.reduce((sum, part) => sum + part.size, 0) };
   }
 
   /** Takes an upload out of the hands of another process; it finds out when it next looks at the table. */
@@ -93,7 +93,7 @@ export class RestingUploads {
     log.warn({ user: row.user, bytes: row.tail.length }, "tail of a dropped upload not kept: the user has too many");
     await tails.remove(row.tail.file);
     const { tail, ...rest } = row;
-    if (tail.start > 0) await table.put({ ...rest, length: tail.start });
+    if (tail.start > 0) await table.put({ ...rest, looksWhole: false, length: tail.start });
     else await this.#tryDiscard(rest, "discarded");
   }
 
@@ -128,7 +128,9 @@ export class RestingUploads {
       }
       for (const part of parts) await table.putPart(row.id, part);
       const { tail: _unknown, ...rest } = row;
-      const recovered: UploadRow = { ...rest, state: "dropped", processId: table.processId, length, ...(tail && { tail }) };
+      const looksWhole = row.looksWhole === true && length === row.length;
+      const found = { length, looksWhole, ...(tail && { tail }) };
+      const recovered: UploadRow = { ...rest, ...found, state: "dropped", processId: table.processId };
       await table.put(recovered);
       return recovered;
     } catch (error) {

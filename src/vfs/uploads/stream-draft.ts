@@ -64,16 +64,28 @@ export class StreamDraft {
     }
   }
 
-  /** Copies everything to a spool; false if some bytes are at the store already and cannot be had back. */
+  /**
+   * Copies everything to a new spool; false if some bytes are at the store already and cannot be had back. If it rejects,
+   * the spool is discarded.
+   */
   async copyTo(spool: Spool): Promise<boolean> {
-    if (!(await this.assembler.retrieve((offset, chunks) => spool.write(offset, chunks)))) return false;
-    for (const { offset, chunks } of this.#early.waiting) await spool.write(offset, chunks);
-    return true;
+    try {
+      return await this.#copyTo(spool);
+    } catch (error) {
+      await spool.discard();
+      throw error;
+    }
   }
 
   /** Forgets the writes that wait. */
   forgetEarly(): void {
     this.#early.clear();
+  }
+
+  async #copyTo(spool: Spool): Promise<boolean> {
+    if (!(await this.assembler.retrieve((offset, chunks) => spool.write(offset, chunks)))) return false;
+    for (const { offset, chunks } of this.#early.waiting) await spool.write(offset, chunks);
+    return true;
   }
 
   /** A write that begins before the end: over what was written before, and perhaps beyond. */

@@ -6,11 +6,12 @@
 import { FsError } from "../../errors.ts";
 import type { ObjectInfo } from "../../objectstore/objectstore.ts";
 import { AnnouncedSize } from "./announced-size.ts";
-import { chunksLength } from "./chunk-list.ts";
+import { chunksLength, sliceChunks } from "./chunk-list.ts";
+import { EndSigns, type Received, requireSame, type WithheldByte } from "./end-signs.ts";
 import { type Opening, openingOfWrite, openingWithoutWrite, type Resumable } from "./opening.ts";
 import { type AssembledSoFar, PartAssembler, type Remains } from "./part-assembler.ts";
 import { assemblerOptions, type ContentOptions, type ReadyContent } from "./content-options.ts";
-import { keepWhole, makeSafe } from "./park-content.ts";
+import { keepSpooled, keepWhole, makeSafe } from "./park-content.ts";
 import { type Piece, Reshaping } from "./peek.ts";
 import { conditionOf } from "./publish.ts";
 import { outOfReach, requirePossible, requireSmallHole } from "./refusals.ts";
@@ -40,6 +41,8 @@ export class UploadContent {
   /** True once bytes were added that the client did not send. */
   #padded = false;
   readonly #reshaping = new Reshaping();
+  readonly #signs = new EndSigns();
+  #withheld: WithheldByte | undefined;
 
   constructor(options: ContentOptions) {
     this.#options = options;
@@ -67,6 +70,18 @@ export class UploadContent {
     return this.#stream?.length ?? this.#spool?.size ?? 0;
   }
 
+  /** What was received, to be kept or shown to others than the writer. */
+  get soFar(): Received {
+    const { received } = this;
+    const isPartial = received < Math.max(this.#end, this.#extendTo);
+    return { length: received, looksWhole: !isPartial && (this.#announced.isAll(received) ?? this.#signs.looksWhole) };
+  }
+
+  /** The client did what it does at the end of a file. */
+  signEnd(): void {
+    this.#signs.signed();
+  }
+
   /** Size of the file as far as it can be told without asking the store. */
   get shownSize(): number {
     return Math.max(this.received, this.#extendTo);
@@ -81,7 +96,7 @@ export class UploadContent {
   async size(): Promise<number> {
     if (!this.isDecided) {
       const opening = await openingWithoutWrite(this.#options.request, this.#options.sources);
-      if (opening.kind === "resume") return opening.pending.length;
+      if (opening.kind === "resume") return opening.pending.shown;
       return "base" in opening ? opening.base.size : 0;
     }
     if (!this.#overwrites || this.#oldEnd <= this.#end) return Math.max(this.#end, this.#extendTo);
@@ -96,8 +111,15 @@ export class UploadContent {
     const { request, volume, sources } = this.#options;
     requirePossible(offset, offset + length, { maxSize: volume.store.limits.maxObjectSize, path: request.path });
     if (!this.isDecided) await this.#begin(await openingOfWrite(request, offset, sources));
+    const known = this.#withheld;
+    if (known?.offset === offset && this.#stream?.length === offset + 1) {
+      requireSame(known, chunks, request.path);
+      this.#withheld = undefined;
+      return this.write(offset + 1, sliceChunks(chunks, 1, length - 1));
+    }
     const at = request.flags.append ? Math.max(this.#end, this.#extendTo) : offset;
     this.#checkHole(at - this.#end);
+    if (at + length > this.#end) this.#signs.wrote(length);
     if (this.#stream) {
       // A part that has left cannot be read back: a handle that may read goes through a file from then on.
       const leaves = request.flags.read === true && at + length > volume.store.limits.minPartSize;
@@ -164,7 +186,7 @@ export class UploadContent {
   async sync(): Promise<void> {
     if (!this.#stream || this.#stream.length === 0) return;
     const { length, tail } = await this.#stream.assembler.sync();
-    await this.#record?.synced(length, tail);
+    await this.#record?.synced({ ...this.soFar, length }, tail);
   }
 
   /** Gives memory back while nothing comes in. */
@@ -189,7 +211,10 @@ export class UploadContent {
       this.#onlyIfAbsent = opening.kind === "create";
       await this.#begin(opening);
     }
-    return this.#spool ? this.#finishSpool(this.#spool) : this.#stream && this.#finishStream(this.#stream);
+    this.#signs.signed();
+    const ready = await (this.#spool ? this.#finishSpool(this.#spool) : this.#stream && this.#finishStream(this.#stream));
+    if (ready?.assembler.isBegun) this.#record?.closing(ready.size);
+    return ready;
   }
 
   /** The upload is given up: what is left of it for its owner to go on with. Undefined: nothing, all is cleaned up. */
@@ -197,6 +222,7 @@ export class UploadContent {
     if (this.#spool) return this.#keepSpool(this.#spool);
     const stream = this.#stream;
     if (!stream) return undefined;
+    const { length, looksWhole = false } = this.soFar;
     stream.forgetEarly();
     const old = this.#base?.size ?? 0;
     if (this.#padded || stream.length <= old) {
@@ -204,7 +230,7 @@ export class UploadContent {
       return undefined;
     }
     const remains = await stream.assembler.keep();
-    if (remains.length > old) return remains;
+    if (remains.length > old) return { ...remains, looksWhole: looksWhole && remains.length === length };
     await this.#record?.discard();
     return undefined;
   }
@@ -264,9 +290,11 @@ export class UploadContent {
 
   async #resume(pending: Resumable, offset: number | undefined): Promise<void> {
     const { volume, request } = this.#options;
-    const { row, at, soFar } = await takeUp(volume, pending, offset, request.path);
+    const { row, at, soFar, withheld } = await takeUp(volume, pending, offset, request);
     this.#record = await UploadRecord.resume(volume, row);
     this.#resumedBase = row.base?.etag;
+    this.#withheld = withheld;
+    if (withheld) this.#signs.signed();
     const assembler = this.#assemble(soFar);
     await assembler.truncate(at);
     this.#stream = this.#draft(assembler);
@@ -297,11 +325,7 @@ export class UploadContent {
     this.#checkHole(this.#extendTo - Math.max(this.#base?.size ?? 0, stream.end));
     const spool = new Spool(volume.store, volume, this.#base);
     if (this.#oldEnd < spool.size) spool.setSize(this.#oldEnd);
-    const isCopied = await stream.copyTo(spool).catch(async (error: unknown) => {
-      await spool.discard();
-      throw error;
-    });
-    if (!isCopied) throw outOfReach(stream.assembler, this.#options.request.path);
+    if (!(await stream.copyTo(spool))) throw outOfReach(stream.assembler, this.#options.request.path);
     if (this.#extendTo > spool.size) spool.setSize(this.#extendTo);
     const record = this.#record;
     this.#extendTo = 0;
@@ -319,6 +343,7 @@ export class UploadContent {
 
   async #setStreamSize(stream: StreamDraft, size: number): Promise<void> {
     const { end } = stream;
+    if (size < end) this.#withheld = undefined;
     if (end > 0) this.#checkHole(size - end);
     this.#announced.set(size, end === 0 && !this.#options.request.flags.append);
     this.#oldEnd = Math.min(this.#oldEnd, size);
@@ -381,13 +406,13 @@ export class UploadContent {
   }
 
   async #keepSpool(spool: Spool): Promise<Remains | undefined> {
+    const { looksWhole = false } = this.soFar;
     await this.#poured?.discard();
     await this.#record?.forget();
-    const tail = await spool.intoFile();
-    await spool.discard();
-    if (!tail) return undefined;
+    const remains = await keepSpooled(spool);
+    if (!remains) return undefined;
     this.#record = undefined;
     this.#assemble();
-    return { uploadId: undefined, parts: [], tail: { ...tail, start: 0 }, length: tail.length };
+    return { ...remains, looksWhole };
   }
 }

@@ -4,6 +4,7 @@
  */
 import type { ObjectInfo, ObjectProperties, StoredPart } from "../../objectstore/objectstore.ts";
 import type { UploadRow, UploadRowState, UploadTailRow } from "../../state/upload-table.ts";
+import type { Received } from "./end-signs.ts";
 import type { AssembledSoFar, Remains } from "./part-assembler.ts";
 import type { UploadVolume } from "./upload-volume.ts";
 
@@ -87,9 +88,14 @@ export class UploadRecord {
     this.#write(() => this.#volume.table.putPart(this.#row.id, part));
   }
 
-  /** Everything up to `length` is safe: in parts or in `tail`. Resolves once that survives a crash. */
-  async synced(length: number, tail: UploadTailRow | undefined): Promise<void> {
-    this.#change({ length, ...(tail && { tail }) });
+  /** CLOSE was asked for and is being carried out: if the process dies over it, parts of `length` bytes are all of the file. */
+  closing(length: number): void {
+    this.#change({ length, looksWhole: true });
+  }
+
+  /** Everything received is safe: in parts or in `tail`. Resolves once that survives a crash. */
+  async synced({ length, looksWhole = false }: Received, tail: UploadTailRow | undefined): Promise<void> {
+    this.#change({ length, looksWhole, ...(tail && { tail }) });
     await this.#writing;
     await this.#volume.table.flushed();
   }
@@ -98,8 +104,8 @@ export class UploadRecord {
   async rest(state: "dropped" | "parked", remains: Remains, times: TimesAndMode): Promise<void> {
     const { tail: _old, ...row } = this.#row;
     this.#row = row;
-    const { uploadId, tail, length } = remains;
-    this.#change({ state, length, ...times, ...(uploadId !== undefined && { uploadId }), ...(tail && { tail }) });
+    const { uploadId, tail, length, looksWhole = false } = remains;
+    this.#change({ state, length, looksWhole, ...times, ...(uploadId !== undefined && { uploadId }), ...(tail && { tail }) });
     await this.#writing;
     // CLOSE was answered for a parked upload: it must not be forgotten.
     if (state === "parked") await this.#volume.table.flushed();

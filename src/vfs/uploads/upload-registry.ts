@@ -17,6 +17,7 @@ import type { PendingUploads, PublishedChange, WriteRequest } from "../pending-u
 import { toFsError } from "../store-fault.ts";
 import { WriteOrder } from "../write-order.ts";
 import { type Clock, systemClock } from "./clock.ts";
+import { shownLength } from "./end-signs.ts";
 import { type ForeignUpload, ForeignUploads } from "./foreign-uploads.ts";
 import type { OpeningSources, Resumable } from "./opening.ts";
 import { RestingUploads } from "./resting-uploads.ts";
@@ -293,9 +294,12 @@ export class UploadRegistry {
     const elsewhere = this.live(owner.user, name).findLast((upload) => upload.session !== owner.session && upload.handle.received > 0);
     if (elsewhere) return this.#resumableLive(owner, elsewhere.handle, name);
     const row = await this.resting.find(owner.user, name);
-    if (row) return { id: row.id, length: row.length, base: row.base, take: async () => row };
+    if (row) return { id: row.id, length: row.length, shown: shownLength(row), base: row.base, take: async () => row };
     const open = this.resting.openElsewhere(owner.user, name);
-    if (open) return { id: open.id, length: open.length, base: open.base, take: () => this.resting.takeFromProcess(open) };
+    if (open) {
+      const { id, length, base } = open;
+      return { id, length, shown: length, base, take: () => this.resting.takeFromProcess(open) };
+    }
     const foreign = await this.foreign.findKnown(name);
     return foreign && this.#resumableForeign(owner, foreign);
   }
@@ -304,6 +308,7 @@ export class UploadRegistry {
     return {
       id: handle.uploadId,
       length: handle.received,
+      shown: handle.shown,
       base: handle.base,
       take: async () => {
         await handle.takeOver();
@@ -317,6 +322,7 @@ export class UploadRegistry {
     return {
       id: undefined,
       length: foreign.length,
+      shown: shownLength(foreign),
       base: undefined,
       foreignSinceMs: foreign.initiatedMs,
       take: () => this.#adopt(owner.user, foreign),
@@ -325,10 +331,10 @@ export class UploadRegistry {
 
   /** An upload of another node becomes one of ours. */
   async #adopt(user: string, foreign: ForeignUpload): Promise<UploadRow> {
-    const { key, uploadId, parts, length } = foreign;
+    const { key, uploadId, parts, length, looksWhole = false } = foreign;
     const record = UploadRecord.begin(this.volume, { id: newId(), user, name: key, key, base: undefined });
     for (const part of parts) record.stored(part);
-    await record.rest("dropped", { uploadId, parts, tail: undefined, length }, {});
+    await record.rest("dropped", { uploadId, parts, tail: undefined, length, looksWhole }, {});
     this.foreign.forget(key);
     return record.row;
   }

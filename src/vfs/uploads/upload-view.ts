@@ -6,6 +6,7 @@ import type { AttributeChange, Attributes, FileHandle, InterruptedUpload } from 
 import { DEFAULT_FILE_MODE } from "../object-metadata.ts";
 import type { PendingEntry, PendingState, PendingUploads, WriteRequest } from "../pending-uploads.ts";
 import { toFsError } from "../store-fault.ts";
+import { shownLength } from "./end-signs.ts";
 import type { ForeignUpload } from "./foreign-uploads.ts";
 import { LiveReader, type PublishedVersion } from "./live-reader.ts";
 import { openParked } from "./parked-reader.ts";
@@ -108,7 +109,7 @@ export class UploadView implements PendingUploads {
     const row = await this.#registry.resting.find(this.#owner.user, key);
     if (!row) return false;
     const { mtime, mode, size } = change;
-    if (size !== undefined && size !== 0 && size !== row.length) {
+    if (size !== undefined && size !== 0 && size !== row.length && size !== shownLength(row)) {
       throw new FsError("unsupported", `${path}: an unfinished upload cannot be cut; send the file again from the start`);
     }
     const times = { ...(mtime !== undefined && { mtime }), ...(mode !== undefined && { mode: mode & 0o7777 }) };
@@ -206,7 +207,8 @@ export class UploadView implements PendingUploads {
   }
 
   #liveEntry({ name, session, handle }: LiveUpload): PendingEntry {
-    return { key: name, state: session === this.#owner.session ? "live-here" : "live-elsewhere", attributes: handle.snapshot };
+    if (session === this.#owner.session) return { key: name, state: "live-here", attributes: handle.snapshot };
+    return { key: name, state: "live-elsewhere", attributes: { ...handle.snapshot, size: handle.shown } };
   }
 }
 
@@ -221,11 +223,11 @@ function exists(path: string): FsError {
 
 function rowEntry(row: UploadRow): PendingEntry {
   const states: Readonly<Record<UploadRow["state"], PendingState>> = { open: "live-elsewhere", dropped: "dropped", parked: "parked" };
-  return { key: row.name, state: states[row.state], attributes: attributesOf(row.length, row, row.updatedMs) };
+  return { key: row.name, state: states[row.state], attributes: attributesOf(shownLength(row), row, row.updatedMs) };
 }
 
 function foreignEntry(foreign: ForeignUpload): PendingEntry {
-  return { key: foreign.key, state: "dropped", attributes: attributesOf(foreign.length, {}, foreign.initiatedMs) };
+  return { key: foreign.key, state: "dropped", attributes: attributesOf(shownLength(foreign), {}, foreign.initiatedMs) };
 }
 
 function attributesOf(size: number, times: { readonly mtime?: number; readonly mode?: number }, atMs: number): Attributes {

@@ -13,6 +13,7 @@ import type { Piece } from "./peek.ts";
 import { Activity, atMost } from "./activity.ts";
 import { type CopyTarget, copyRange } from "./copy-range.ts";
 import type { ReadyContent } from "./content-options.ts";
+import { type Received, shownLength } from "./end-signs.ts";
 import type { OpeningSources } from "./opening.ts";
 import { announce, type NewName, placeUnder, publishUnder } from "./publish.ts";
 import { UploadContent } from "./upload-content.ts";
@@ -46,7 +47,7 @@ export class WriteHandle implements FileHandle, LiveWriter {
   readonly #givenUp = new AbortController();
   #hasFailed = false;
   #isUnlinked = false;
-  #kept: number | undefined;
+  #kept: Received | undefined;
   #quiet: Promise<void> = Promise.resolve();
   #isCounted = false;
   #fault: FsError | undefined;
@@ -70,7 +71,15 @@ export class WriteHandle implements FileHandle, LiveWriter {
 
   /** Bytes received without a gap; once it is given up, those that are kept. */
   get received(): number {
-    return this.#kept ?? this.#content.received;
+    return this.#kept?.length ?? this.#content.received;
+  }
+
+  /** Size that the owner's other sessions see; see end-signs.ts. A mount may be several sessions, and must see every byte. */
+  get shown(): number {
+    if (this.#kept) return shownLength(this.#kept);
+    const { shownSize, soFar } = this.#content;
+    const isShownWhole = this.#options.request.flags.sequential !== true || this.#synced === shownSize || soFar.length < shownSize;
+    return isShownWhole ? shownSize : shownLength(soFar);
   }
 
   /** What this is an upload of, for the row of the table if there is one. */
@@ -148,7 +157,7 @@ export class WriteHandle implements FileHandle, LiveWriter {
 
   /** Attributes without waiting for calls under way, for a listing. */
   get snapshot(): Attributes {
-    return this.#times.attributes(this.#kept ?? this.#content.shownSize, this.base);
+    return this.#times.attributes(this.#kept?.length ?? this.#content.shownSize, this.base);
   }
 
   async read(offset: number, length: number): Promise<readonly Uint8Array[]> {
@@ -179,6 +188,7 @@ export class WriteHandle implements FileHandle, LiveWriter {
       const { size } = change;
       if (size !== undefined) await this.#guard(() => this.#content.setSize(size));
       this.#times.set(change);
+      if (change.mtime !== undefined) this.#content.signEnd();
     });
   }
 
@@ -359,7 +369,7 @@ export class WriteHandle implements FileHandle, LiveWriter {
       this.#fault ??= cause instanceof FsError ? cause : new FsError("io", `${this.#path}: the upload was interrupted`, { cause });
       this.#content.interrupt(this.#fault);
       this.#quiet = this.#enqueue(async () => {
-        this.#kept = this.#content.received;
+        this.#kept = this.#content.soFar;
       });
       this.#ending = this.#enqueue(async () => {
         await this.#keep(this.#fault ?? cause);
@@ -372,7 +382,7 @@ export class WriteHandle implements FileHandle, LiveWriter {
   /** Keeps what was received for a resume. Never rejects. */
   async #keep(cause: Error): Promise<void> {
     const { log } = this.#options.volume;
-    this.#kept = this.#content.received;
+    this.#kept = this.#content.soFar;
     try {
       if (this.#content.record?.isOurs === false) {
         this.#life.become("discarded");
@@ -381,7 +391,7 @@ export class WriteHandle implements FileHandle, LiveWriter {
       // The store has forgotten the upload, or completed it for another node: nothing can be continued.
       const isOver = this.#isUnlinked || (cause.cause instanceof StoreError && cause.cause.code === "no-such-upload");
       const remains = isOver ? await this.#content.discard() : await this.#content.keep();
-      this.#kept = remains?.length ?? 0;
+      this.#kept = remains ?? { length: 0 };
       if (remains) {
         await this.#content.record?.rest("dropped", remains, this.#times.wanted);
         log.info({ path: this.#path, bytes: remains.length, cause: cause.message }, "upload kept for resume");

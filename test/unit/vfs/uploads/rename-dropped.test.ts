@@ -19,7 +19,7 @@ async function finish(length: number): Promise<void> {
   await handle.close();
 }
 
-for (const length of [50 * KIB, 300 * KIB]) {
+for (const length of [64 * KIB, 320 * KIB]) {
   describe(`a dropped upload of ${length} bytes`, () => {
     it("is continued under the name that it was given meanwhile", async () => {
       await drop(length);

@@ -119,7 +119,7 @@ describe("writes out of order", () => {
     await writeAll(handle, bytes);
     await handle.write(200 * KIB, [pattern(100 * KIB, 9)]);
     await handle.abort(new Error("connection lost"));
-    expect(await fixture.view("two").find(key)).toMatchObject({ attributes: { size: bytes.length } });
+    expect(await fixture.view("two").find(key)).toMatchObject({ attributes: { size: bytes.length - 1 } });
     const again = await fixture.open({ flags: { write: true } }, fixture.view("two"));
     await again.close();
     const expected = Buffer.from(bytes);
