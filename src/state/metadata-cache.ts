@@ -95,6 +95,10 @@ const NO_MODE = 0xffff;
 const DIRECTORY_FLAG = 0x4000;
 /** mtime (6 bytes), mode (2 bytes), then the ETag. */
 const HEADER_BYTES = 8;
+/** What is set waits this long for more: a commit costs as much as writing thirty entries. */
+const WRITE_DELAY_MS = 50;
+/** So many do not wait. */
+const MAX_WAITING = 1_000;
 /** Entry counts are looked at after this many writes. */
 const WRITES_PER_COUNT = 10_000;
 
@@ -105,6 +109,9 @@ class LmdbMetadataCache implements MetadataCache {
   readonly #onError: (error: unknown) => void;
   readonly #volumePrefixes = new Map<string, Buffer>();
   readonly #unwritten = new Map<string, { readonly value: Buffer | undefined }>();
+  /** Not handed to lmdb yet; also in `#unwritten`. */
+  #waiting = new Map<string, { readonly name: Buffer; readonly value: Buffer | undefined }>();
+  #timer: NodeJS.Timeout | undefined;
   #writes = 0;
   #closed = false;
 
@@ -170,6 +177,7 @@ class LmdbMetadataCache implements MetadataCache {
   async close(): Promise<void> {
     if (this.#closed) return;
     this.#closed = true;
+    this.#handOver();
     try {
       await this.#entries.close();
       this.#changes?.close();
@@ -178,22 +186,34 @@ class LmdbMetadataCache implements MetadataCache {
     }
   }
 
-  /** Writes behind: lmdb batches, and its readers see a value only after its batch was committed. */
+  /** Writes behind: lmdb's readers see a value only after its batch was committed. */
   #write(volume: string, key: string, value: Buffer | undefined): void {
     if (this.#closed) return;
     const label = `${volume}\0${key}`;
-    const unwritten = { value };
-    this.#unwritten.set(label, unwritten);
-    const written = (): void => {
-      if (this.#unwritten.get(label) === unwritten) this.#unwritten.delete(label);
-    };
-    try {
-      const name = this.#name(volume, key);
-      const write = value ? this.#entries.put(name, value) : this.#entries.remove(name);
-      write.catch(this.#onError).finally(written);
-    } catch (error) {
-      written();
-      this.#onError(error);
+    const write = { name: this.#name(volume, key), value };
+    this.#unwritten.set(label, write);
+    this.#waiting.set(label, write);
+    if (this.#waiting.size >= MAX_WAITING) this.#handOver();
+    else this.#timer ??= setTimeout(() => this.#handOver(), WRITE_DELAY_MS).unref();
+  }
+
+  /** Gives lmdb what waits, which makes one batch of it. */
+  #handOver(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+    const waiting = this.#waiting;
+    this.#waiting = new Map();
+    for (const [label, write] of waiting) {
+      const written = (): void => {
+        if (this.#unwritten.get(label) === write) this.#unwritten.delete(label);
+      };
+      try {
+        const done = write.value ? this.#entries.put(write.name, write.value) : this.#entries.remove(write.name);
+        done.catch(this.#onError).finally(written);
+      } catch (error) {
+        written();
+        this.#onError(error);
+      }
     }
   }
 
