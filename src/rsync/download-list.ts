@@ -35,8 +35,10 @@ interface Found {
 /** See the head of this file. */
 export class DownloadListBuilder {
   readonly #run: Run;
-  readonly #filtersBelow: (root: string) => FilterList;
+  readonly #filtersBelow: (root: string, counts: (directory: string) => boolean) => FilterList;
   readonly #filters = new Map<string, FilterList>();
+  /** The directory argument whose contents are being listed: merge files count from there on. */
+  #top: string | undefined;
   readonly #encoder: FileListEncoder;
   readonly #list = new FileList();
   /** Directory each entry's name is relative to, as an index in `#roots`. */
@@ -45,8 +47,8 @@ export class DownloadListBuilder {
   readonly #sent = new Set<string>();
   #pending: Found[] = [];
 
-  /** `filtersBelow` makes the rules for names relative to a directory. */
-  constructor(run: Run, filtersBelow: (root: string) => FilterList) {
+  /** `filtersBelow` makes the rules for names relative to a directory; `counts` tells it whose merge files count. */
+  constructor(run: Run, filtersBelow: (root: string, counts: (directory: string) => boolean) => FilterList) {
     this.#run = run;
     this.#filtersBelow = filtersBelow;
     this.#encoder = new FileListEncoder(run.writer.out, run.options, run.format);
@@ -164,19 +166,25 @@ export class DownloadListBuilder {
     if (!(await this.#add(root, name, path, attributes, flags))) return;
     if (!contents) return;
     const prefix = name === "." ? "" : `${name}/`;
+    this.#top = name;
     try {
       if (this.#run.options.recurse) await this.#walk(root, prefix, path);
       else await this.#listLevel(root, prefix, path);
     } catch (error) {
       this.#run.failure("sender", "opendir", path, error);
       this.#run.noteIoError();
+    } finally {
+      this.#top = undefined;
     }
   }
 
   #excludes(root: string, name: string, isDirectory: boolean): boolean | Promise<boolean> {
     let filters = this.#filters.get(root);
     if (!filters) {
-      filters = this.#filtersBelow(root);
+      filters = this.#filtersBelow(root, (directory) => {
+        const top = this.#top;
+        return top === "." || directory === top || (top !== undefined && directory.startsWith(`${top}/`));
+      });
       this.#filters.set(root, filters);
     }
     if (filters.empty) return false;

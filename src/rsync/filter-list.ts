@@ -3,7 +3,7 @@
  * directories bring along in merge files, which may name further merge files. Reads files through a port.
  */
 import { ExitStatus, RsyncExit } from "./exit-codes.ts";
-import { type FilterRule, matches, type MergeRule, parseMergeFile, type Rule, type Side } from "./filter-rules.ts";
+import { type FilterRule, fromAbove, matches, type MergeRule, parseMergeFile, type Rule, type Side } from "./filter-rules.ts";
 import { parentName } from "./names.ts";
 import type { StepCount } from "./wildmatch.ts";
 
@@ -12,8 +12,29 @@ const MAX_NESTED = 100;
 /** How deep `. file` may lead. */
 const MAX_DEPTH = 8;
 
-/** Reads the merge file `file` of the directory `directory` (a name); undefined if it has none. */
+/**
+ * Reads the merge file `file` of the directory `directory` (a name; with `/` at its beginning, or empty, an absolute path);
+ * undefined if it has none.
+ */
 export type MergeFileReader = (directory: string, file: string) => Promise<string | undefined>;
+
+/** What is needed for merge files. */
+export interface Merging {
+  readonly read: MergeFileReader;
+  readonly deleteExcluded: boolean;
+  /** False for directories above those that are transferred: their merge files do not count by themselves. */
+  counts(directory: string): boolean;
+}
+
+/** `path` as segments, counted from `from`; `..` never leads above the root. */
+function resolved(from: readonly string[], path: string): string[] {
+  const segments = [...from];
+  for (const segment of path.split("/")) {
+    if (segment === "..") segments.pop();
+    else if (segment !== "" && segment !== ".") segments.push(segment);
+  }
+  return segments;
+}
 
 /** The rules of one run for one side, in order. */
 export class FilterList {
@@ -21,8 +42,12 @@ export class FilterList {
   readonly #side: Side;
   readonly #root: string;
   readonly #deleteExcluded: boolean;
-  readonly #readMergeFile: MergeFileReader | undefined;
+  readonly #merging: Merging | undefined;
   readonly #merges: boolean;
+  /** The first directory that was transferred: what is above it counts for it and for no other, as with rsync. */
+  #first: string | undefined;
+  /** Rules of merge files above it, those of the nearest directory first. */
+  readonly #above = new Map<MergeRule, readonly Rule[]>();
   /** Of the name that is being asked for. */
   #count: StepCount = { steps: 0 };
   /** Rules of merge files by merge rule and directory. */
@@ -31,16 +56,11 @@ export class FilterList {
   readonly #nested: MergeRule[] = [];
 
   /** `root`: the virtual path of the transfer root as characters 0–255, without trailing `/`. */
-  constructor(
-    rules: readonly Rule[],
-    side: Side,
-    root: string,
-    merging?: { readonly read: MergeFileReader; readonly deleteExcluded: boolean },
-  ) {
+  constructor(rules: readonly Rule[], side: Side, root: string, merging?: Merging) {
     this.#rules = rules.filter((rule) => rule.side === undefined || rule.side === side);
     this.#side = side;
     this.#root = root;
-    this.#readMergeFile = merging?.read;
+    this.#merging = merging;
     this.#deleteExcluded = merging?.deleteExcluded ?? false;
     this.#merges = this.#rules.some((rule) => "file" in rule);
   }
@@ -56,8 +76,41 @@ export class FilterList {
   }
 
   async #load(directory: string): Promise<void> {
-    if (directory !== ".") await this.#load(parentName(directory));
+    if (!this.#counts(directory)) return;
+    if (directory !== "." && this.#counts(parentName(directory))) await this.#load(parentName(directory));
+    else if (this.#first === undefined) {
+      this.#first = directory;
+      for (const rule of this.#rules) if ("file" in rule) await this.#search(rule, directory);
+    }
     for (const rule of this.#rules) if ("file" in rule) await this.#loadMerge(rule, directory);
+  }
+
+  #counts(directory: string): boolean {
+    return this.#merging?.counts(directory) ?? true;
+  }
+
+  /** Reads the merge files above `top` (rsync exclude.c `setup_merge_file`). */
+  async #search(merge: MergeRule, top: string): Promise<void> {
+    if (merge.searchFrom === undefined || !merge.inherits) return;
+    const segments = resolved([], `${this.#root}/${top}`);
+    const from = resolved(merge.searchFrom.startsWith("/") ? [] : segments, merge.searchFrom);
+    if (from.some((segment, at) => segment !== segments[at])) return;
+    const rules: Rule[] = [];
+    for (let depth = segments.length - 1; depth >= from.length; depth--) {
+      const directory = segments
+        .slice(0, depth)
+        .map((segment) => `/${segment}`)
+        .join("");
+      for (const rule of await this.#read(merge, directory, 0)) {
+        const counting = fromAbove(rule, directory);
+        if ("file" in counting) {
+          this.#nest(counting);
+          await this.#search(counting, top);
+        }
+        rules.push(counting);
+      }
+    }
+    this.#above.set(merge, rules);
   }
 
   /** Reads the file `merge` names in `directory`, and those named by merge files that count there. */
@@ -66,6 +119,7 @@ export class FilterList {
     this.#merged.set(merge, known);
     if (!known.has(directory)) known.set(directory, this.#withoutKnown(await this.#read(merge, directory, 0), directory));
     if (this.#nested.length === 0) return;
+    for (const rule of this.#above.get(merge) ?? []) if ("file" in rule) await this.#loadMerge(rule, directory);
     for (let above = directory; ; above = parentName(above)) {
       for (const rule of known.get(above) ?? []) if ("file" in rule) await this.#loadMerge(rule, directory);
       if (above === "." || !merge.inherits) return;
@@ -75,10 +129,11 @@ export class FilterList {
   /** The rules for our side in one merge file, with those of the files it includes. */
   async #read(merge: MergeRule, directory: string, depth: number): Promise<Rule[]> {
     if (depth > MAX_DEPTH) throw new RsyncExit(ExitStatus.unsupported, "rsync: merge files include each other too deep");
-    const content = await this.#readMergeFile?.(directory, merge.file);
+    const content = await this.#merging?.read(directory, merge.file);
     if (content === undefined) return [];
     const rules: Rule[] = [];
-    for (const rule of parseMergeFile(merge, content, this.#deleteExcluded, directory)) {
+    // What one merge file takes from another counts for both sides with --delete-excluded, too: rsync has it so.
+    for (const rule of parseMergeFile(merge, content, this.#deleteExcluded && depth === 0, directory)) {
       if (rule.side !== undefined && rule.side !== this.#side) continue;
       if ("file" in rule && rule.once) rules.push(...(await this.#read(rule, directory, depth + 1)));
       else rules.push(rule);
@@ -93,10 +148,14 @@ export class FilterList {
       const counts = ({ base }: MergeRule): boolean => base === undefined || base === "." || `${directory}/`.startsWith(`${base}/`);
       const active = [...this.#rules.filter((known) => "file" in known), ...this.#nested.filter(counts)];
       if (active.some(({ file }) => file === rule.file)) return false;
-      this.#nested.push(rule);
-      if (this.#nested.length > MAX_NESTED) throw new RsyncExit(ExitStatus.unsupported, "rsync: too many merge files name others");
+      this.#nest(rule);
       return true;
     });
+  }
+
+  #nest(rule: MergeRule): void {
+    this.#nested.push(rule);
+    if (this.#nested.length > MAX_NESTED) throw new RsyncExit(ExitStatus.unsupported, "rsync: too many merge files name others");
   }
 
   /**
@@ -122,11 +181,15 @@ export class FilterList {
   /** The first rule that matches in the merge files on the way from the name's directory upwards. */
   #findMerged(merge: MergeRule, name: string, isDirectory: boolean, ignorePerishable: boolean): FilterRule | undefined {
     const byDirectory = this.#merged.get(merge);
-    for (let directory = parentName(name); ; directory = parentName(directory)) {
+    for (let directory = parentName(name); this.#counts(directory); directory = parentName(directory)) {
       const rules = byDirectory?.get(directory);
       const found = rules && this.#find(rules, name, isDirectory, ignorePerishable);
-      if (found || directory === "." || !merge.inherits) return found;
+      if (found || !merge.inherits) return found;
+      const above = directory === this.#first ? this.#above.get(merge) : undefined;
+      if (above) return this.#find(above, name, isDirectory, ignorePerishable);
+      if (directory === ".") return undefined;
     }
+    return undefined;
   }
 
   #decides(rule: FilterRule, name: string, isDirectory: boolean, ignorePerishable: boolean): boolean {

@@ -44,6 +44,11 @@ export interface MergeRule {
   readonly once: boolean;
   /** The directory whose merge file named it; undefined: the client did. */
   readonly base?: string;
+  /**
+   * Where the search begins, as the client says it (`: /etc/name` begins in `/etc`): also in the directories from there down to
+   * the one that is transferred, if it is one of those above.
+   */
+  readonly searchFrom?: string;
 }
 
 /** One rule of the list. */
@@ -103,8 +108,9 @@ function filterRule(include: boolean, side: Side | undefined, modifiers: string,
 /** Rules for a merge file: `: name`, or `. name` within another, with its modifiers. */
 function mergeRules(modifiers: string, name: string, text: string, base: string | undefined): Rule[] {
   const cvs = modifiers.includes("C");
-  const file = (cvs && name === "" ? ".cvsignore" : name).replace(/^\//, "");
-  if (file === "" || file.includes("/")) throw refused(text);
+  const [, searchFrom = "", file = ""] = /^(.*\/)?([^/]*)$/s.exec(cvs && name === "" ? ".cvsignore" : name) ?? [];
+  const isPath = searchFrom !== "" && (base === undefined || searchFrom !== "/");
+  if (/^\.{0,2}$/.test(file) || (isPath && base !== undefined)) throw refused(text);
   const side = sideOf(modifiers, undefined);
   const plain = cvs || modifiers.includes("-") ? "-" : modifiers.includes("+") ? "+" : undefined;
   const merge: MergeRule = {
@@ -116,6 +122,7 @@ function mergeRules(modifiers: string, name: string, text: string, base: string 
     perishable: modifiers.includes("p"),
     once: text.startsWith("."),
     ...(base !== undefined && { base }),
+    ...(isPath && { searchFrom }),
   };
   return modifiers.includes("e") ? [merge, filterRule(false, side, "", file, base)] : [merge];
 }
@@ -160,6 +167,19 @@ export function parseMergeFile(merge: MergeRule, content: string, deleteExcluded
     if (rules.length > MAX_RULES) throw new ProtocolError("too many rules in a merge file");
   }
   return rules;
+}
+
+/** A rule of a merge file in a directory above the transfer, whose absolute path `base` is, as it counts within the transfer. */
+export function fromAbove(rule: Rule, base: string): Rule {
+  if ("file" in rule) {
+    const { base: _above, ...merge } = rule;
+    return { ...merge, searchFrom: `${base}/` };
+  }
+  const { base: _above, ...plain } = rule;
+  if (!rule.anchored) return plain;
+  // What looks like a wildcard in the name of a directory is none.
+  const prefix = /[*?[]/.test(rule.pattern) ? base.replaceAll(/[*?[\\]/g, "\\$&") : base;
+  return { ...plain, absolutePath: true, pattern: `${prefix}/${rule.pattern}`.replace(/^\/+/, "") };
 }
 
 /** `exclude,/ name` as `-/ name`; what is short already stays as it is. */

@@ -17,7 +17,7 @@ export function mergeFileReader(fileSystem: FileSystem, root: string): MergeFile
   return async (directory, file) => {
     const text = toText(directory === "." ? file : `${directory}/${file}`);
     if (text === undefined) return undefined;
-    const path = joinPath(root, text);
+    const path = text.startsWith("/") ? text : joinPath(root, text);
     try {
       const handle = await fileSystem.open(path, { read: true });
       try {

@@ -29,8 +29,8 @@ export async function serveDownload(run: Run): Promise<void> {
     for (const text of [":C", "-C"])
       rules.push(...[parseRule(text, options.deleteExcluded)].flatMap((parsed) => (parsed === "clear" ? [] : parsed)));
   const first = options.paths[0]?.text || ".";
-  const builder = new DownloadListBuilder(run, (root) => {
-    const merging = { read: mergeFileReader(run.fileSystem, root), deleteExcluded: options.deleteExcluded };
+  const builder = new DownloadListBuilder(run, (root, counts) => {
+    const merging = { read: mergeFileReader(run.fileSystem, root), deleteExcluded: options.deleteExcluded, counts };
     return new FilterList(rules, "sender", toWire(root), merging);
   });
   const list = options.filesFrom === undefined ? await builder.fromArguments(argumentsOf(run)) : await fromNames(run, builder, first);

@@ -68,7 +68,11 @@ export async function serveUpload(run: Run): Promise<void> {
     const protection = parseRule(`P *${options.suffix ?? "~"}`, false);
     if (protection !== "clear") rules.push(...protection);
   }
-  const merging = { read: mergeFileReader(run.fileSystem, destination.root), deleteExcluded: options.deleteExcluded };
+  const merging = {
+    read: mergeFileReader(run.fileSystem, destination.root),
+    deleteExcluded: options.deleteExcluded,
+    counts: (directory: string) => isInList(byName, directory),
+  };
   const filters = new FilterList(rules, "receiver", toWire(destination.root), merging);
   const removals = new Removals(run, destination, filters, backups);
   const deletion = deletes ? new Deletion(upload, filters, removals) : undefined;
@@ -110,6 +114,14 @@ function tellOfHardLinks(run: Run, list: FileList): void {
   let links = 0;
   for (let position = 0; position < list.length; position++) if (list.has(position, EntryFlag.hardLink)) links++;
   if (links > 0 && run.levels.nonreg > 0) run.info(`storing ${links} hard link${links === 1 ? "" : "s"} as files of their own`);
+}
+
+/** True if a directory, or one above it, is in the list. */
+function isInList(byName: ReadonlyMap<string, number>, directory: string): boolean {
+  for (let name = directory; ; name = parentName(name)) {
+    if (byName.has(name)) return true;
+    if (name === ".") return false;
+  }
 }
 
 /** True if everything below the destination will be compared. */

@@ -297,7 +297,9 @@ describe("filters", () => {
 
   it("refuses what would have to be read on the server", () => {
     expect(() => parseRule(". rules", false)).toThrow("not supported");
-    expect(() => parseRule(": a/b", false)).toThrow("not supported");
+    expect(() => parseRule(": a/b", false, "dir")).toThrow("not supported");
+    expect(() => parseRule(": ..", false)).toThrow("not supported");
+    expect(() => parseRule(": a/", false)).toThrow("not supported");
     expect(() => parseRule("? x", false)).toThrow(ProtocolError);
   });
 });
