@@ -8,12 +8,12 @@ import type { ObjectInfo } from "../../objectstore/objectstore.ts";
 import { AnnouncedSize } from "./announced-size.ts";
 import { chunksLength, sliceChunks } from "./chunk-list.ts";
 import { EndSigns, type Received, requireSame, type WithheldByte } from "./end-signs.ts";
+import { OldVersion } from "./old-version.ts";
 import { type Opening, openingOfWrite, openingWithoutWrite, type Resumable } from "./opening.ts";
 import { type AssembledSoFar, PartAssembler, type Remains } from "./part-assembler.ts";
 import { assemblerOptions, type ContentOptions, type ReadyContent } from "./content-options.ts";
 import { keepSpooled, keepWhole, makeSafe } from "./park-content.ts";
 import { type Piece, Reshaping } from "./peek.ts";
-import { conditionOf } from "./publish.ts";
 import { outOfReach, requirePossible, requireSmallHole } from "./refusals.ts";
 import type { CopySource } from "./sent-parts.ts";
 import { Spool } from "./spool.ts";
@@ -29,14 +29,9 @@ export class UploadContent {
   #stream: StreamDraft | undefined;
   #spool: Spool | undefined;
   #poured: PartAssembler | undefined;
-  #base: ObjectInfo | undefined;
-  /** Etag the published version must have, from a resumed append. */
-  #resumedBase: string | undefined;
+  readonly #old: OldVersion;
   #interruption: Error | undefined;
   #onlyIfAbsent = false;
-  #overwrites = false;
-  /** Old bytes beyond what was written stay up to here. */
-  #oldEnd = Number.POSITIVE_INFINITY;
   #extendTo = 0;
   /** True once bytes were added that the client did not send. */
   #padded = false;
@@ -47,7 +42,8 @@ export class UploadContent {
   constructor(options: ContentOptions) {
     this.#options = options;
     this.#announced = new AnnouncedSize(options.request.attributes.size);
-    if (this.#announced.inOpen > 0) this.#oldEnd = this.#announced.inOpen;
+    this.#old = new OldVersion(() => options.sources.published());
+    if (this.#announced.inOpen > 0) this.#old.cut(this.#announced.inOpen);
   }
 
   /** The row of the upload once it has begun. */
@@ -57,7 +53,7 @@ export class UploadContent {
 
   /** The published version it edits or continues. */
   get base(): ObjectInfo | undefined {
-    return this.#base;
+    return this.#old.base;
   }
 
   /** True once it is clear what the first call made of it. */
@@ -99,9 +95,7 @@ export class UploadContent {
       if (opening.kind === "resume") return opening.pending.shown;
       return "base" in opening ? opening.base.size : 0;
     }
-    if (!this.#overwrites || this.#oldEnd <= this.#end) return Math.max(this.#end, this.#extendTo);
-    const published = await this.#options.sources.published();
-    return Math.max(this.#end, this.#extendTo, published === "absent" ? 0 : Math.min(published.size, this.#oldEnd));
+    return Math.max(this.#end, this.#extendTo, await this.#old.endBehind(this.#end));
   }
 
   /** Takes chunks at `offset` (at the end for a file opened to append). */
@@ -224,7 +218,7 @@ export class UploadContent {
     if (!stream) return undefined;
     const { length, looksWhole = false } = this.soFar;
     stream.forgetEarly();
-    const old = this.#base?.size ?? 0;
+    const old = this.base?.size ?? 0;
     if (this.#padded || stream.length <= old) {
       await this.discard();
       return undefined;
@@ -277,14 +271,14 @@ export class UploadContent {
   async #begin(opening: Opening): Promise<void> {
     const { volume } = this.#options;
     if (opening.kind === "resume") return this.#resume(opening.pending, opening.offset);
-    if ("base" in opening) this.#base = opening.base;
+    if ("base" in opening) this.#old.isContinued(opening.base);
     if (opening.kind === "edit") {
       this.#spool = new Spool(volume.store, volume, opening.base);
       return;
     }
     const assembler = this.#assemble();
     if (opening.kind === "append") await assembler.appendCopy(opening.base, 0, opening.base.size);
-    else this.#overwrites = opening.kind === "fresh" && opening.overwrites;
+    else if (opening.kind === "fresh" && opening.overwrites) this.#old.isOverwritten();
     this.#stream = this.#draft(assembler);
   }
 
@@ -292,7 +286,7 @@ export class UploadContent {
     const { volume, request } = this.#options;
     const { row, at, soFar, withheld } = await takeUp(volume, pending, offset, request);
     this.#record = await UploadRecord.resume(volume, row);
-    this.#resumedBase = row.base?.etag;
+    this.#old.isResumed(row.base?.etag);
     this.#withheld = withheld;
     if (withheld) this.#signs.signed();
     const assembler = this.#assemble(soFar);
@@ -306,7 +300,7 @@ export class UploadContent {
 
   #assemble(soFar?: AssembledSoFar): PartAssembler {
     const { volume, key, user, request, newId } = this.#options;
-    const base = this.#base;
+    const { base } = this;
     this.#record ??= UploadRecord.begin(volume, { id: newId(), user, name: request.key, key, base });
     const assembler = new PartAssembler(assemblerOptions(this.#options, this.#record, base, this.#announced.inOpen), soFar);
     if (this.#interruption) assembler.interrupt(this.#interruption);
@@ -315,23 +309,20 @@ export class UploadContent {
 
   /** What is there becomes a spool. Rejects, and nothing has changed, if that cannot be done. */
   async #toSpool(): Promise<void> {
-    const { volume, sources } = this.#options;
+    const { volume } = this.#options;
     const stream = this.#stream;
     if (!stream) return;
-    if (this.#overwrites) {
-      const published = await sources.published();
-      this.#base = published === "absent" ? undefined : published;
-    }
-    this.#checkHole(this.#extendTo - Math.max(this.#base?.size ?? 0, stream.end));
-    const spool = new Spool(volume.store, volume, this.#base);
-    if (this.#oldEnd < spool.size) spool.setSize(this.#oldEnd);
+    const oldEnd = await this.#old.keepAll();
+    this.#checkHole(this.#extendTo - Math.max(this.base?.size ?? 0, stream.end));
+    const spool = new Spool(volume.store, volume, this.base);
+    if (oldEnd < spool.size) spool.setSize(oldEnd);
     if (!(await stream.copyTo(spool))) throw outOfReach(stream.assembler, this.#options.request.path);
     if (this.#extendTo > spool.size) spool.setSize(this.#extendTo);
     const record = this.#record;
     this.#extendTo = 0;
     this.#record = undefined;
     this.#stream = undefined;
-    this.#overwrites = false;
+    this.#old.isEdited();
     this.#spool = spool;
     stream.forgetEarly();
     // The spool has everything: what the store cannot be told now is left to the next sweep.
@@ -346,7 +337,7 @@ export class UploadContent {
     if (size < end) this.#withheld = undefined;
     if (end > 0) this.#checkHole(size - end);
     this.#announced.set(size, end === 0 && !this.#options.request.flags.append);
-    this.#oldEnd = Math.min(this.#oldEnd, size);
+    this.#old.cut(size);
     this.#extendTo = size > end ? size : 0;
     if (size >= end) return;
     await stream.fillGaps();
@@ -371,38 +362,27 @@ export class UploadContent {
     await stream.fillGaps();
     this.#announced.check(stream.length, this.#options.request.path);
     const { assembler } = stream;
-    const oldEnd = await this.#remainingOld(assembler.length);
+    const oldEnd = await this.#old.keepBehind(assembler.length);
     // A size that was set before anything was written may have been an announcement: only now it is a hole.
     this.#checkHole(this.#extendTo - Math.max(oldEnd, assembler.length));
     await this.#fillTo(assembler, Math.max(oldEnd, this.#extendTo));
     return this.#ready(assembler);
   }
 
-  /** Up to where old bytes stay of a file that is written over without having been truncated, if beyond `length`. */
-  async #remainingOld(length: number): Promise<number> {
-    if (!this.#overwrites || this.#oldEnd <= length) return 0;
-    const published = await this.#options.sources.published();
-    if (published === "absent" || published.size <= length) return 0;
-    this.#base = published;
-    return Math.min(published.size, this.#oldEnd);
-  }
-
   /** Adds what the client did not send up to `offset`: old bytes where there are some, else zeros. */
   async #fillTo(assembler: PartAssembler, offset: number): Promise<void> {
     if (offset <= assembler.length) return;
     this.#padded = true;
-    const oldEnd = Math.min(offset, await this.#remainingOld(assembler.length));
-    if (this.#base && oldEnd > assembler.length) await assembler.appendCopy(this.#base, assembler.length, oldEnd - assembler.length);
+    const oldEnd = Math.min(offset, await this.#old.keepBehind(assembler.length));
+    if (this.base && oldEnd > assembler.length) await assembler.appendCopy(this.base, assembler.length, oldEnd - assembler.length);
     await assembler.appendZeros(offset - assembler.length);
   }
 
   #ready(assembler: PartAssembler): ReadyContent {
     const { request } = this.#options;
     const exclusive = request.flags.exclusive === true || this.#onlyIfAbsent;
-    const condition = conditionOf({ exclusive, baseEtag: this.#base?.etag ?? this.#resumedBase });
-    // What is written from the beginning is a new file to its reader, even if some of the old one stays behind it.
-    const base = this.#overwrites ? undefined : this.#base;
-    return { assembler, condition, base, size: assembler.length, onlyIfAbsent: this.#onlyIfAbsent };
+    const condition = this.#old.condition(exclusive);
+    return { assembler, condition, base: this.#old.changed, size: assembler.length, onlyIfAbsent: this.#onlyIfAbsent };
   }
 
   async #keepSpool(spool: Spool): Promise<Remains | undefined> {
