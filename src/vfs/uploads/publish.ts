@@ -5,6 +5,7 @@
 import { StoreError } from "../../errors.ts";
 import type { ObjectInfo, ObjectProperties, ObjectStore, PutResult, WriteCondition } from "../../objectstore/objectstore.ts";
 import { readTimes, writeTimes } from "../object-metadata.ts";
+import type { ReadyContent } from "./content-options.ts";
 import type { PublishedVersion } from "./live-reader.ts";
 import type { TimesAndMode } from "./upload-record.ts";
 import type { UploadVolume } from "./upload-volume.ts";
@@ -27,6 +28,16 @@ export function sameProperties(one: ObjectProperties, other: ObjectProperties): 
   const second = other.metadata ?? {};
   const names = new Set([...Object.keys(first), ...Object.keys(second)]);
   return one.contentType === other.contentType && [...names].every((name) => first[name] === second[name]);
+}
+
+/** Publishes a file that is ready under `key`; undefined: it was only opened, and another has come into being meanwhile. */
+export async function placeReady(volume: UploadVolume, key: string, ready: ReadyContent): Promise<Placed | undefined> {
+  try {
+    return await placeUnder(volume, key, ready.condition, (condition) => publishUnder(volume, ready.assembler, key, condition));
+  } catch (error) {
+    if (ready.onlyIfAbsent && error instanceof StoreError && error.code === "precondition-failed") return undefined;
+    throw error;
+  }
 }
 
 /** Failures of a conditional write after which it is tried without its condition. */
@@ -84,7 +95,7 @@ export interface Publishable {
  * Publishes under `key`, which is another one if the file was renamed while it was open. What the store knows under the
  * old key already appears there, if nothing else has taken that name, is copied, and goes.
  */
-export async function publishUnder(volume: UploadVolume, content: Publishable, key: string, condition: WriteCondition): Promise<PutResult> {
+async function publishUnder(volume: UploadVolume, content: Publishable, key: string, condition: WriteCondition): Promise<PutResult> {
   if (content.key === key) return content.publish(condition);
   if (!content.isBegun) return content.publish(condition, key);
   const made = await content.publish({ ifNoneMatch: "*" });

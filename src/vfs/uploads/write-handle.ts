@@ -4,7 +4,7 @@
  * there are besides is its owner's.
  */
 import { FsError, StoreError } from "../../errors.ts";
-import type { ObjectInfo, PutResult, WriteCondition } from "../../objectstore/objectstore.ts";
+import type { ObjectInfo } from "../../objectstore/objectstore.ts";
 import type { AttributeChange, Attributes, FileHandle } from "../file-system.ts";
 import type { WriteRequest } from "../pending-uploads.ts";
 import { toFsError } from "../store-fault.ts";
@@ -15,7 +15,7 @@ import { type CopyTarget, copyRange } from "./copy-range.ts";
 import type { ReadyContent } from "./content-options.ts";
 import { type Received, shownLength } from "./end-signs.ts";
 import type { OpeningSources } from "./opening.ts";
-import { announce, type NewName, placeUnder, publishUnder } from "./publish.ts";
+import { announce, type NewName, placeReady } from "./publish.ts";
 import { UploadContent } from "./upload-content.ts";
 import { UploadLife, type UploadState } from "./upload-life.ts";
 import { UploadTimes } from "./upload-times.ts";
@@ -321,10 +321,9 @@ export class WriteHandle implements FileHandle, LiveWriter {
     const oldSize = typeof request.published === "object" ? request.published.size : (ready.base?.size ?? 0);
     await volume.checkQuota(ready.size - oldSize, { key, size: ready.size });
     if (this.#content.record?.isOurs === false) throw new FsError("stale", `${this.#path}: the upload was continued in another session`);
-    const publish = (condition: WriteCondition): Promise<PutResult> => publishUnder(volume, ready.assembler, key, condition);
-    const placed = await placeUnder(volume, key, this.#moved ? {} : ready.condition, publish).catch((error: unknown) => {
+    const condition = this.#moved ? {} : ready.condition;
+    const placed = await placeReady(volume, key, { ...ready, condition }).catch((error: unknown) => {
       const isTaken = error instanceof StoreError && error.code === "precondition-failed";
-      if (isTaken && ready.onlyIfAbsent) return undefined;
       if (isTaken && request.flags.exclusive) throw new FsError("exists", `${this.#path}: the file is already there`, { cause: error });
       throw error;
     });
