@@ -1,8 +1,8 @@
 import { describe, expect, it } from "vitest";
-import { expandGlob, matchSegment } from "../../../src/exec/glob.ts";
+import { expandGlob, segmentMatcher } from "../../../src/exec/glob.ts";
 import { ModelFileSystem } from "../../support/model-file-system.ts";
 
-describe("matchSegment", () => {
+describe("segmentMatcher", () => {
   it.each([
     ["*.jpg", "a.jpg", true],
     ["*.jpg", ".jpg", false],
@@ -17,12 +17,20 @@ describe("matchSegment", () => {
     ["a\\*", "ab", false],
     ["*a*b*c", "xxaxxbxxc", true],
     ["", "", true],
+    ["[a[b]c", "[ac", false],
+    ["[a[b]c", "bc", true],
+    ["[^x\\]y]z", "]z", false],
+    ["[^x\\]y]z", "az", true],
+    ["x[", "x[", true],
+    ["a\\", "a\\", true],
   ])("%j on %j is %s", (pattern, name, expected) => {
-    expect(matchSegment(pattern, name)).toBe(expected);
+    expect(segmentMatcher(pattern)(name)).toBe(expected);
   });
 
   it("takes time proportional to the lengths, whatever the pattern", () => {
-    expect(matchSegment(`${"*a".repeat(200)}b`, "a".repeat(2000))).toBe(false);
+    expect(segmentMatcher(`${"*a".repeat(200)}b`)("a".repeat(2000))).toBe(false);
+    expect(segmentMatcher(`*a[${"ab".repeat(15_000)}]x`)("a".repeat(255))).toBe(false);
+    expect(segmentMatcher("[".repeat(30_000))("[".repeat(30_000))).toBe(true);
   });
 });
 
