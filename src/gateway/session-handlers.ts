@@ -9,6 +9,7 @@ import type { Command, CommandTable } from "../exec/commands.ts";
 import type { Logger } from "../log.ts";
 import { IDLE_WORK_TURNS, type LoopTurns, userGroup } from "../loop-turns.ts";
 import { mayBeWinScp, serveWinScp } from "../scp/winscp-shell.ts";
+import { RunningRequests } from "../sftp/request-queue.ts";
 import { serveSftp } from "../sftp/sftp-server.ts";
 import type { SessionInfo } from "../ssh/session-registry.ts";
 import type { SessionHandlers } from "../ssh/ssh-session.ts";
@@ -45,6 +46,8 @@ interface Served {
 export class GatewaySessions implements SessionHandlers {
   readonly #options: SessionHandlerOptions;
   readonly #running = new Set<Promise<void>>();
+  /** By user that ever logged in. */
+  readonly #requests = new Map<string, RunningRequests>();
 
   constructor(options: SessionHandlerOptions) {
     this.#options = options;
@@ -64,10 +67,12 @@ export class GatewaySessions implements SessionHandlers {
     if (name !== "sftp") return false;
     const budget = shareOf(this.#options.budget, session.user);
     const { user, clientIdent } = session;
+    const runningOfUser = this.#requests.get(user) ?? new RunningRequests();
+    this.#requests.set(user, runningOfUser);
     const nextTurn = (isIdle: boolean): Promise<void> =>
       new Promise((resolve) => this.#options.turns.wait(userGroup(user), resolve, isIdle ? IDLE_WORK_TURNS : 1));
     this.#run(channel, session, ({ fileSystem, log, ...served }) =>
-      serveSftp(served.channel, fileSystem, { budget, log, user, clientIdent, nextTurn }),
+      serveSftp(served.channel, fileSystem, { budget, log, user, clientIdent, nextTurn, runningOfUser }),
     );
     return true;
   }

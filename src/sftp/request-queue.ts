@@ -14,6 +14,11 @@ import { decodeInit, decodeRequest, type Packet, packetType, type Request, reque
 /** Requests of one channel that may run or wait for each other at once. */
 const MAX_RUNNING = 256;
 
+/** Requests of all channels of one user that may run at once: thousands in the thread pool's queue are waited for by everybody. */
+const MAX_RUNNING_OF_USER = 128;
+/** What a channel may run whatever the others of its user do. */
+const LEAST_RUNNING = 4;
+
 /** Requests started before other channels get their turn: with eight times as many, a flood of OPENs halved the rate of others. */
 const MAX_PER_TURN = 64;
 
@@ -41,12 +46,18 @@ interface Stalled {
   readonly windowBytes: number;
 }
 
+/** Counts the requests that run on all channels of one user. */
+export class RunningRequests {
+  count = 0;
+}
+
 /** What a queue works with. */
 export interface RequestQueueParts {
   readonly replies: ReplyQueue;
   readonly dispatcher: Dispatcher;
   readonly log: Logger;
   readonly nextTurn: NextTurn;
+  readonly runningOfUser: RunningRequests;
 }
 
 /** See the head of this file. */
@@ -58,6 +69,7 @@ export class RequestQueue {
   readonly #dispatcher: Dispatcher;
   readonly #log: Logger;
   readonly #nextTurn: NextTurn;
+  readonly #ofUser: RunningRequests;
   readonly #stream = new PacketStream();
   readonly #finish: () => void;
   /** Resolves when everything received is carried out, as far as it could be understood, and nothing more will come. */
@@ -79,12 +91,13 @@ export class RequestQueue {
   #malformed = 0;
   #onIdle: (() => void) | undefined;
 
-  constructor(channel: ByteChannel, { replies, dispatcher, log, nextTurn }: RequestQueueParts) {
+  constructor(channel: ByteChannel, { replies, dispatcher, log, nextTurn, runningOfUser }: RequestQueueParts) {
     this.#channel = channel;
     this.#replies = replies;
     this.#dispatcher = dispatcher;
     this.#log = log;
     this.#nextTurn = nextTurn;
+    this.#ofUser = runningOfUser;
     let finish = (): void => undefined;
     this.exhausted = new Promise((resolve) => {
       finish = resolve;
@@ -139,11 +152,16 @@ export class RequestQueue {
       this.#consumed = 0;
       this.#channel.consume(consumed);
     }
-    if (this.#broken || (this.#ended && !this.#stalled && !this.#waiting && this.#running < MAX_RUNNING)) this.#finish();
+    if (this.#broken || (this.#ended && !this.#stalled && !this.#waiting && !this.#isBusy)) this.#finish();
+  }
+
+  /** No request may be started before one of this channel's has finished. */
+  get #isBusy(): boolean {
+    return this.#running >= MAX_RUNNING || (this.#running >= LEAST_RUNNING && this.#ofUser.count >= MAX_RUNNING_OF_USER);
   }
 
   #mayStart(): boolean {
-    if (this.#waiting || this.#running >= MAX_RUNNING) return false;
+    if (this.#waiting || this.#isBusy) return false;
     if (this.#startedThisTurn >= MAX_PER_TURN) {
       this.#startedThisTurn = 0;
       const { refusals } = this.#replies;
@@ -247,8 +265,10 @@ export class RequestQueue {
 
   async #run(request: Request, reserved: number, windowBytes: number): Promise<void> {
     this.#running++;
+    this.#ofUser.count++;
     await this.#dispatcher.dispatch(request, reserved);
     this.#running--;
+    this.#ofUser.count--;
     this.#consumed += windowBytes;
     // A request that waits for the room another one holds has nobody else to wake it.
     if (this.#stalled) this.#resume();

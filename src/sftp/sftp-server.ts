@@ -14,7 +14,7 @@ import { dispatcherFor } from "./handlers.ts";
 import { LongnameFormatter } from "./longname.ts";
 import { PathOrder } from "./path-order.ts";
 import { ReplyQueue } from "./reply-queue.ts";
-import { type NextTurn, RequestQueue } from "./request-queue.ts";
+import { type NextTurn, RequestQueue, RunningRequests } from "./request-queue.ts";
 import type { Session } from "./session.ts";
 
 const DEFAULT_MAX_HANDLES = 1000;
@@ -38,6 +38,8 @@ export interface SftpOptions {
   readonly now?: () => number;
   /** Divides the process's time among those it serves; default: everybody goes on in the next turn of the loop. */
   readonly nextTurn?: NextTurn;
+  /** Shared by the channels of one user; default: of this channel alone. */
+  readonly runningOfUser?: RunningRequests;
 }
 
 /**
@@ -47,8 +49,13 @@ export interface SftpOptions {
  */
 export async function serveSftp(channel: ByteChannel, fs: FileSystem, options: SftpOptions): Promise<void> {
   const session = newSession(channel, fs, options);
-  const { log, nextTurn = () => new Promise((resolve) => setImmediate(resolve)) } = options;
-  const queue = new RequestQueue(channel, { replies: session.replies, dispatcher: dispatcherFor(session), log, nextTurn });
+  const queue = new RequestQueue(channel, {
+    replies: session.replies,
+    dispatcher: dispatcherFor(session),
+    log: options.log,
+    nextTurn: options.nextTurn ?? (() => new Promise((resolve) => setImmediate(resolve))),
+    runningOfUser: options.runningOfUser ?? new RunningRequests(),
+  });
   const onClosed = (): void => queue.end();
   channel.closed.addEventListener("abort", onClosed, { once: true });
   channel.receive(queue);

@@ -4,7 +4,7 @@
  */
 import { encodeMessage, Message } from "../../src/ssh/messages.ts";
 import { FXP, packet, string, uint32, uint64 } from "../support/sftp-packets.ts";
-import type { LoginTarget } from "../support/ssh-sftp-client.ts";
+import { connectSsh, type LoginTarget, SshSftpClient } from "../support/ssh-sftp-client.ts";
 import { RawClient } from "../unit/ssh/raw-client.ts";
 
 /** Sends for ever; rejects when the gateway has had enough. */
@@ -13,6 +13,7 @@ export type Attack = (target: LoginTarget) => Promise<never>;
 /** Messages sent before the socket is looked at. */
 const BURST = 256;
 const OWN_ID = 7;
+const CHANNELS = 60;
 
 const login = ({ port, keyFile, user }: LoginTarget): Promise<RawClient> => RawClient.login(port, keyFile, user);
 
@@ -90,6 +91,19 @@ const sftp =
     }
   };
 
+/** As many requests as may run at once on each of many channels. */
+const onManyChannels =
+  (request: (client: SshSftpClient, at: number) => Promise<unknown>): Attack =>
+  async (target) => {
+    const ssh = await connectSsh(target);
+    const lane = async (client: SshSftpClient): Promise<never> => {
+      for (let at = 0; ; at++) await request(client, at).catch(() => undefined);
+    };
+    const channels = await Promise.all(Array.from({ length: CHANNELS }, () => SshSftpClient.over(ssh)));
+    await Promise.race(channels.flatMap((client) => Array.from({ length: BURST }, () => lane(client))));
+    throw new Error("over");
+  };
+
 const path = string("attachments/x");
 
 /** By name. */
@@ -126,6 +140,8 @@ export const ATTACKS: Readonly<Record<string, Attack>> = {
   opendirs: sftp((at) => packet(FXP.OPENDIR, uint32(at), string("attachments"))),
   stats: sftp((at) => packet(FXP.STAT, uint32(at), path)),
   "stats of nothing": sftp((at) => packet(FXP.STAT, uint32(at), string(`attachments/none-${at}`))),
+  "stats on many channels": onManyChannels((client, at) => client.stat(`attachments/none-${at}`)),
+  "opendirs on many channels": onManyChannels(async (client) => client.list("attachments")),
   realpaths: sftp((at) => packet(FXP.REALPATH, uint32(at), string("."))),
   "foreign handles": sftp((at) => packet(FXP.READ, uint32(at), string(Buffer.alloc(8, 7)), uint64(0), uint32(32768))),
   "unknown requests": sftp((at) => packet(77, uint32(at))),

@@ -55,6 +55,21 @@ describe("channels", () => {
       await client.closed;
     }, /protocol violation/));
 
+  it("wildcards that take long, over names that make them", () =>
+    hostile.survives(async () => {
+      const files = await sftp();
+      const long = "a".repeat(240);
+      await Promise.all(Array.from({ length: 300 }, (_, at) => files.putFile(`attachments/${long}${at}`, Buffer.from("x"))));
+      files.destroy();
+      const client = await login();
+      for (const [id, set] of ["ab".repeat(10_000), "ab".repeat(2_000)].entries()) {
+        const { number } = await client.openSession(1 << 20, 32768, id);
+        client.send(encodeMessage(Message.CHANNEL_REQUEST, number, "exec", true, `md5sum attachments/*a[${set}]*x`));
+        await client.next(Message.CHANNEL_CLOSE);
+      }
+      client.socket.destroy();
+    }, undefined));
+
   it("floods of requests, extended data, empty data and ignored messages", () =>
     hostile.survives(async () => {
       const client = await login();

@@ -23,6 +23,9 @@ const SIZES = [1, 70_000, 1_000_003, 9_000_000, 19_000_000];
 /** What the store was still doing when the process died. */
 const SETTLE_MS = 500;
 
+/** How clients learn of a kill: their connection is gone, or a worker without its supervisor says why it goes. */
+const CUT = /closed|connection|ECONNRESET|EPIPE|not open|ended|the gateway is shutting down|the operation was interrupted/i;
+
 const ABSENT = "absent";
 
 /** How a lane goes about it. */
@@ -66,7 +69,7 @@ export class KillLane {
         while (!this.#isOver) await this.#operate(client);
       } catch (error) {
         this.cut++;
-        if (!/closed|connection|ECONNRESET|EPIPE|not open|ended/i.test(String(error))) this.#find(String(error));
+        if (!CUT.test(String(error))) this.#find(String(error));
       } finally {
         client.destroy();
       }
