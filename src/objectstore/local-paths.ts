@@ -6,7 +6,7 @@
  * Directories are opened synchronously: these are look-ups in the kernel's cache of a few microseconds, a tenth of
  * what a trip through the thread pool costs. Knows nothing of files' contents.
  */
-import { closeSync, constants, fsync, lstatSync, mkdirSync, open, openSync, realpathSync } from "node:fs";
+import { closeSync, constants, fsync, lstatSync, mkdirSync, openSync, realpathSync } from "node:fs";
 import { join, sep } from "node:path";
 import { promisify } from "node:util";
 import { StoreError } from "../errors.ts";
@@ -24,7 +24,6 @@ const MAX_NAME_BYTES = 255;
 const O_PATH = 0x200000;
 const DIRECTORY_FLAGS = (HAS_PROC ? O_PATH : constants.O_RDONLY) | constants.O_DIRECTORY | constants.O_NOFOLLOW;
 
-const openAsync = promisify(open);
 const fsyncAsync = promisify(fsync);
 
 /** Where a key lies: directories from the root on, and the name in the last of them. */
@@ -141,7 +140,7 @@ export class RootDirectory {
     const directory = this.#openOrGone(segments);
     if (!directory) return;
     try {
-      const fd = await openAsync(directory.path("."), constants.O_RDONLY | constants.O_DIRECTORY);
+      const fd = openSync(directory.path("."), constants.O_RDONLY | constants.O_DIRECTORY);
       try {
         await fsyncAsync(fd);
       } finally {

@@ -8,7 +8,7 @@ import { readdir, rm } from "node:fs/promises";
 import { randomBytes } from "node:crypto";
 import { join } from "node:path";
 import { StoreError } from "../errors.ts";
-import { isAbsent, localError, systemCode } from "./local-errors.ts";
+import { localError, systemCode } from "./local-errors.ts";
 import { StagedFile, linkPath, openFile, renamePath, statPath, syncFile, unlinkPath } from "./local-files.ts";
 import { PRIVATE_FOLDER } from "./local-paths.ts";
 import type { Directory, KeyPath, RootDirectory } from "./local-paths.ts";
@@ -120,10 +120,8 @@ export class Publisher {
     { key, name, condition }: { readonly key: string; readonly name: string; readonly condition: WriteCondition },
   ): Promise<Stats> {
     const path = directory.path(name);
-    const existing = await statPath(path).catch((error: unknown) => {
-      if (isAbsent(error)) return undefined;
-      throw error;
-    });
+    // a look-up in the kernel's cache, as opening the directory was
+    const existing = lstatSync(path, { throwIfNoEntry: false });
     if (existing?.isDirectory()) throw new StoreError("invalid-key", `a directory is in the way of ${JSON.stringify(key)}`);
     checkCondition(key, existing, condition);
     try {
