@@ -14,6 +14,8 @@ import { workerCount } from "./supervisor/worker-count.ts";
 /** After all is closed, something left open may keep the process alive no longer than this. */
 const LINGER_MS = 3_000;
 
+// Node cuts small buffers from blocks of 8 KiB, and each login would keep one of those alive for its few keys and names.
+Buffer.poolSize = 1024;
 // The AWS SDK warns of its own next versions on Node 20; the version that runs is pinned in package.json.
 process.env.AWS_SDK_JS_NODE_VERSION_SUPPORT_WARNING_DISABLED ??= "true";
 // Whoever read our output may be gone before us; that is no reason to end.

@@ -3,12 +3,15 @@
  * that what was taken can be sent without a copy. Knows no packet.
  */
 
-const SLAB_BYTES = 16 * 1024;
+/** The first buffer is small, for a session at rest; each one after it is twice as large, up to the largest. */
+const FIRST_SLAB_BYTES = 1024;
+const LARGEST_SLAB_BYTES = 16 * 1024;
 const TWO_POW_32 = 2 ** 32;
 
 /** Collects packets until `take`. Values must be in range: they come from this server. */
 export class WireWriter {
   #buffer: Buffer = Buffer.alloc(0);
+  #slabBytes = FIRST_SLAB_BYTES;
   /** Where what was not taken begins, where the next byte goes, where the open packet's length stands. */
   #start = 0;
   #position = 0;
@@ -85,7 +88,9 @@ export class WireWriter {
   #reserve(bytes: number): void {
     if (this.#position + bytes <= this.#buffer.length) return;
     const kept = this.length;
-    const grown = Buffer.allocUnsafe(Math.max(SLAB_BYTES, 2 * (kept + bytes)));
+    // node's pool would be kept whole for the little that a session at rest holds of it
+    const grown = Buffer.allocUnsafeSlow(Math.max(this.#slabBytes, 2 * (kept + bytes)));
+    this.#slabBytes = Math.min(LARGEST_SLAB_BYTES, 2 * this.#slabBytes);
     this.#buffer.copy(grown, 0, this.#start, this.#position);
     this.#buffer = grown;
     this.#packetStart -= this.#start;
