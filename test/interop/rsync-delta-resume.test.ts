@@ -3,11 +3,11 @@
  * has to send to the real rsync behind the real sshd. Nothing here is typed by hand as expected.
  */
 import { randomBytes } from "node:crypto";
-import { mkdirSync, readFileSync, utimesSync, writeFileSync } from "node:fs";
+import { mkdirSync, readdirSync, readFileSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterAll, beforeAll, expect, it } from "vitest";
 import { startCuttingForward } from "../support/cutting-forward.ts";
-import { BUCKET } from "../support/gateway.ts";
+import { BUCKET, type TestGateway } from "../support/gateway.ts";
 import { run } from "../support/processes.ts";
 import { type RealSshd, startRealSshd } from "../support/real-sshd.ts";
 import { sha256 } from "../support/test-store.ts";
@@ -100,11 +100,32 @@ async function interrupt(server: Server, target: string, { old: before, data, cu
   expect(lossy.cut).toBe(true);
 }
 
+/** As `interrupt`; resolves when the gateway has put aside what came, which takes a while on a busy machine. */
+async function interruptGateway(gateway: TestGateway, test: Case, options: string, work: string): Promise<void> {
+  const kept = () => gateway.log.filter(({ msg }) => msg === "upload kept for resume").length;
+  const before = kept();
+  await interrupt(gateway, TARGET, test, options, work);
+  await expect.poll(kept, { timeout: 20_000, interval: 20 }).toBeGreaterThan(before);
+}
+
 /** Sends the new version again; the literal bytes that took. */
 async function again(server: Server, target: string, { data }: Case, options: string, work: string): Promise<number> {
   const { code, stderr, literal } = await send(server, target, { data, mtime: 1_600_000_000, options, work });
   expect({ code, stderr }).toEqual({ code: 0, stderr: "" });
   return literal;
+}
+
+/** True while a process of the real server is there that writes `target`. */
+function isServed(target: string): boolean {
+  return readdirSync("/proc").some((pid) => {
+    if (!/^\d+$/.test(pid)) return false;
+    try {
+      const words = readFileSync(join("/proc", pid, "cmdline"), "utf8").split("\0");
+      return words.includes("--server") && words.includes(target);
+    } catch {
+      return false; // It has ended meanwhile.
+    }
+  });
 }
 
 const REAL = new Map<number, number>();
@@ -125,6 +146,8 @@ onEachStore("a delta of rsync that is cut", ["rsync", "ssh", "sshd"], {}, (at) =
     mkdirSync(join(work, "real"));
     const target = join(work, "real/delta.bin");
     await interrupt(sshd, target, test, options, work);
+    // The torn file is in its place when the server that wrote it is gone.
+    await expect.poll(() => isServed(target), { timeout: 20_000, interval: 20 }).toBe(false);
     const literal = await again(sshd, target, test, options, work);
     expect(sha256(readFileSync(target))).toBe(sha256(test.data));
     REAL.set(index, literal);
@@ -136,7 +159,7 @@ onEachStore("a delta of rsync that is cut", ["rsync", "ssh", "sshd"], {}, (at) =
     const { gateway, store, work, s3 } = at();
     // The store makes little difference.
     if (!s3 && index % 3 !== 0) return skip();
-    await interrupt(gateway, TARGET, test, options, work);
+    await interruptGateway(gateway, test, options, work);
     expect(store.sha256(`${STORED}/delta.bin`)).toBe(sha256(test.old));
     const mine = await again(gateway, TARGET, test, options, work);
     expect(store.sha256(`${STORED}/delta.bin`)).toBe(sha256(test.data));
@@ -147,7 +170,7 @@ onEachStore("a delta of rsync that is cut", ["rsync", "ssh", "sshd"], {}, (at) =
 
   it("goes on behind what the store copied after the gateway was killed", async () => {
     const { gateway, store, work } = at();
-    await interrupt(gateway, TARGET, BEHIND, "-P", work);
+    await interruptGateway(gateway, BEHIND, "-P", work);
     await gateway.kill();
     await gateway.start();
     // 8 MiB are new.
@@ -158,7 +181,7 @@ onEachStore("a delta of rsync that is cut", ["rsync", "ssh", "sshd"], {}, (at) =
   it("sends what is new twice where that repeats itself behind the cut, and nothing that stays", async () => {
     const { gateway, store, work } = at();
     const test = { old, data: Buffer.concat([news, old, news]), cut: 10 * MIB };
-    await interrupt(gateway, TARGET, test, "-P", work);
+    await interruptGateway(gateway, test, "-P", work);
     expect(await again(gateway, TARGET, test, "-P", work)).toBeLessThan(2 * news.length + MIB);
     expect(store.sha256(`${STORED}/delta.bin`)).toBe(sha256(test.data));
   });
