@@ -112,11 +112,14 @@ onEachStore("a connection lost before CLOSE", [], {}, (at) => {
 
   /** Puts `data` as `name`; the connection is lost before CLOSE, and nothing is published. */
   async function lose(client: ClientUnderTest, name: string, data: Uint8Array): Promise<void> {
-    const { work, store } = at();
+    const { work, store, gateway } = at();
+    const kept = () => gateway.log.filter(({ msg }) => msg === "upload kept for resume").length;
     writeFileSync(join(work, name), data);
     const before = proxy.lost;
+    const keptBefore = kept();
     await (client.put ?? sftp("put"))(at(), proxy.port, name, `${REMOTE}/${name}`);
     expect(proxy.lost).toBeGreaterThan(before);
+    await expect.poll(kept, { timeout: 20_000 }).toBeGreaterThan(keptBefore);
     expect(store.sha256(`${STORED}/${name}`)).toBeUndefined();
   }
 
