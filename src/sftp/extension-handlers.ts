@@ -19,6 +19,8 @@ export async function extended(session: Session, { id, extension }: RequestOf<"e
     case "posix-rename@openssh.com":
       return renamePath(session, id, extension.from, extension.to, true);
     case "statvfs@openssh.com":
+      // Of what is missing there is no file system, as on a server.
+      await session.fs.stat(extension.path);
       return statvfs(session, id, extension.path);
     case "fstatvfs@openssh.com":
       return statvfs(session, id, session.handles.find(extension.handle).path);

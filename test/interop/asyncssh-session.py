@@ -93,6 +93,7 @@ async def names(sftp):
     assert await sftp.getcwd() == "/attachments"
     await sftp.chdir("..")
     assert (await sftp.statvfs(base)).bavail > 0
+    await fails(asyncssh.SFTPNoSuchFile, sftp.statvfs(base + "/missing"))
     listed = sorted(entry.filename for entry in await sftp.readdir(base) if entry.filename not in (".", ".."))
     assert listed == ["copied", "globbed", "put", "small-blocks", "tree"], listed
     await fails(asyncssh.SFTPFailure, sftp.rmdir(base + "/tree"))

@@ -186,6 +186,7 @@ describe("extensions", () => {
       expect(Number(reply.fields.readBigUInt64BE(16)) * Number(reply.fields.readBigUInt64BE(8))).toBe(2 ** 40);
       expect(Number(reply.fields.readBigUInt64BE(80))).toBe(255);
     }
+    expect(statusOf(await client.extended("statvfs@openssh.com", str("/missing"))).code).toBe(2);
   });
 
   it("answers fsync@ and lsetstat@openssh.com", async () => {
