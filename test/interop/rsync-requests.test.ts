@@ -1,5 +1,6 @@
 /** What `rsync -a` of a large tree asks of S3, counted; without SSH between, which makes no difference to S3. */
-import { mkdirSync, mkdtempSync, rmSync, utimesSync, writeFileSync } from "node:fs";
+import { createHash, randomBytes } from "node:crypto";
+import { closeSync, mkdirSync, mkdtempSync, openSync, rmSync, utimesSync, writeFileSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -17,6 +18,24 @@ const FOLDERS = 10;
 const FILES = Number(process.env.RSYNC_FILES ?? 2_500);
 /** A listing has a thousand keys, and folders have markers. */
 const LISTINGS = Math.ceil((FILES + FOLDERS + 1) / 1000);
+
+/** Length of the blocks that rsync cuts a file of 1 GiB into. Bytes. */
+const BLOCK = 32 * 1024;
+const BLOCKS = 32 * 1024;
+const MIB = 1024 * 1024;
+
+/** A file of 1 GiB, no two blocks of which are alike, in pieces that take little memory. */
+function gibibyte(): Buffer[] {
+  const body = randomBytes(BLOCK - 16);
+  return Array.from({ length: BLOCKS }, (_, block) => [Buffer.from(String(block).padStart(16)), body]).flat();
+}
+
+/** Writes pieces to a file, some MiB at a time. */
+function writePieces(path: string, pieces: readonly Buffer[]): void {
+  const file = openSync(path, "w");
+  for (let at = 0; at < pieces.length; at += 128) writeSync(file, Buffer.concat(pieces.slice(at, at + 128)));
+  closeSync(file);
+}
 
 describe.skipIf(!requireTool("rsync"))(`a tree of ${FILES} files`, () => {
   const work = mkdtempSync(join(tmpdir(), "rsync-requests-"));
@@ -75,6 +94,32 @@ describe.skipIf(!requireTool("rsync"))(`a tree of ${FILES} files`, () => {
     expect(third).toEqual({ output: "<f+++++++++ d7/new.txt\n", requests: { ListObjectsV2: LISTINGS, PutObject: 1 } });
     rmSync(join(work, "src/d7/new.txt"));
     expect((await rsync("-a", "-O", "--delete")).requests).toEqual({ ListObjectsV2: LISTINGS, DeleteObject: 1 });
+  }, 240_000);
+
+  it("copies what stays the same of 1 GiB within S3, but for the MiB that changed", async () => {
+    const key = "alice/large/gibibyte.bin";
+    const pieces = gibibyte();
+    s3.contents.putChunks("museum", key, [...pieces]);
+    // Two pieces are a block; the middle one is in the middle of the file.
+    pieces.splice(BLOCKS - MIB / BLOCK, (2 * MIB) / BLOCK, randomBytes(MIB));
+    mkdirSync(join(work, "large"));
+    writePieces(join(work, "large/gibibyte.bin"), pieces);
+    utimesSync(join(work, "large/gibibyte.bin"), 1_600_000_000, 1_600_000_000);
+    s3.requests.clear();
+    const { status, stdout, stderr } = await runRsync(server.place, ["-t", "--stats", "large/gibibyte.bin", `host:.${MOUNT}/large/`], work);
+    expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
+    expect(/Literal data: ([\d,]+)/.exec(stdout)?.[1]).toBe("1,048,576");
+    const { GetObject: gets = 0, HeadObject: heads = 0, ...others } = s3.requests.counts();
+    const { ListObjectsV2: lists = 0, ListMultipartUploads: uploads = 0, ...changes } = others;
+    expect(changes).toEqual({ CreateMultipartUpload: 1, UploadPartCopy: 2, UploadPart: 1, CompleteMultipartUpload: 1 });
+    // Read twice, in ranges of at least 8 MiB behind the first 128.
+    expect(gets).toBeLessThanOrEqual(2 * (2 + (1024 - 128) / 8));
+    expect(heads + lists + uploads).toBeLessThanOrEqual(5);
+    const hash = createHash("sha256");
+    for (const piece of pieces) hash.update(piece);
+    expect(s3.contents.object("museum", key)?.sha256()).toBe(hash.digest("hex"));
+    s3.contents.delete("museum", key);
+    rmSync(join(work, "large"), { recursive: true });
   }, 240_000);
 
   it("asks once for 10,000 files that another program put there, then lists them and nothing else", async () => {
