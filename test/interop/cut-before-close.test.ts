@@ -3,7 +3,8 @@
  * sizes, and must find something to send (docs/semantics.md, 2).
  */
 import { writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { basename, dirname, join } from "node:path";
+import { fileURLToPath } from "node:url";
 import { beforeAll, describe, expect, it } from "vitest";
 import { type LosingProxy, startLosingProxy } from "../support/losing-proxy.ts";
 import { type Finished, run, runOk } from "../support/processes.ts";
@@ -19,6 +20,8 @@ const SIZES = [20_000, 300_007];
 
 /** More than a part of S3. */
 const LARGE = 9_000_001;
+
+const fzsftpDriver = fileURLToPath(new URL("fzsftp-engine.py", import.meta.url));
 
 const PARAMIKO = `
 import os, sys, paramiko
@@ -72,11 +75,32 @@ const curl =
     return run("curl", ["-q", "-sS", "--insecure", "-u", `${gateway.user}:`, ...keys, ...options, "-T", name, url], { cwd: work });
   };
 
+/** FileZilla's engine; see the head of its driver. */
+const filezilla =
+  (verb: string) =>
+  async ({ gateway, work }: Interop, port: number, name: string, remote: string) => {
+    const key = await puttyKey(gateway.keyFile, work);
+    writeFileSync(
+      join(work, "steps.json"),
+      JSON.stringify([
+        ["run", `cd "${dirname(remote)}"`],
+        [verb, name, basename(remote)],
+      ]),
+    );
+    return run("/usr/bin/python3", [fzsftpDriver, String(port), gateway.user, key, "steps.json"], { cwd: work, env: { HOME: work } });
+  };
+
+/** The private key as PuTTY's family reads it. */
+async function puttyKey(keyFile: string, work: string): Promise<string> {
+  const key = join(work, "id.ppk");
+  await runOk("puttygen", [keyFile, "-O", "private", "-o", key], { env: { HOME: work } });
+  return key;
+}
+
 const psftp =
   (verb: string) =>
   async ({ gateway, work }: Interop, port: number, name: string, remote: string) => {
-    const key = join(work, "id.ppk");
-    await runOk("puttygen", [gateway.keyFile, "-O", "private", "-o", key], { env: { HOME: work } });
+    const key = await puttyKey(gateway.keyFile, work);
     const { stdout } = await runOk("ssh-keygen", ["-lf", join(gateway.dir, "keys/ssh_host_ed25519_key.pub")]);
     writeFileSync(join(work, "script"), `${verb} ${name} ${remote}\n`);
     const options = ["-batch", "-P", String(port), "-i", key, "-hostkey", stdout.split(" ")[1] ?? ""];
@@ -100,8 +124,12 @@ const clients: Readonly<Record<string, ClientUnderTest>> = {
   },
   "curl -C -": { tools: ["curl"], put: curl(), goOn: curl("-C", "-") },
   "psftp's reput": { tools: ["psftp", "puttygen"], put: psftp("put"), goOn: psftp("reput") },
+  "FileZilla's resume": { tools: ["fzsftp", "puttygen", "python3"], put: filezilla("put"), goOn: filezilla("reput") },
   "paramiko, appending": { tools: ["python3"], put: paramiko("put"), goOn: paramiko("append") },
 };
+
+const hasParamiko = requireTool("python3") && (await run("/usr/bin/python3", ["-c", "import paramiko"])).code === 0;
+if (!hasParamiko) requireTool("paramiko, a module of python3");
 
 onEachStore("a connection lost before CLOSE", [], {}, (at) => {
   let proxy: LosingProxy;
@@ -124,7 +152,8 @@ onEachStore("a connection lost before CLOSE", [], {}, (at) => {
   }
 
   for (const [what, client] of Object.entries(clients)) {
-    describe.skipIf(!requireTool(...client.tools))(what, () => {
+    const isHere = requireTool(...client.tools) && (hasParamiko || !what.startsWith("paramiko"));
+    describe.skipIf(!isHere)(what, () => {
       for (const size of client.sizes ?? SIZES) {
         it(`finds something to send of ${size} bytes, and its CLOSE publishes`, async () => {
           const { gateway, store } = at();
