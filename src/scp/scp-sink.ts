@@ -6,6 +6,7 @@ import type { ByteChannel } from "../byte-channel.ts";
 import type { ByteReader } from "../byte-reader.ts";
 import { FsError, ProtocolError } from "../errors.ts";
 import type { Attributes, FileHandle, FileSystem } from "../vfs/file-system.ts";
+import { errorText } from "./error-text.ts";
 import type { ScpArguments } from "./scp-args.ts";
 import { decodeMessage, encodeMessage, MAX_LINE_LENGTH, OK, type ScpMessage } from "./scp-wire.ts";
 
@@ -133,7 +134,7 @@ export class ScpSink {
     } catch (error) {
       if (!(error instanceof FsError)) throw error;
       // As rcp does: the sender then leaves the whole directory out.
-      this.#fail("warning", `scp: ${error.message}`);
+      this.#fail("warning", errorText(path, error));
       return;
     }
     await this.#receiveInto({ path, isDirectory: true, depth: target.depth + 1 });
@@ -160,15 +161,15 @@ export class ScpSink {
       );
     } catch (error) {
       if (!(error instanceof FsError)) throw error;
-      this.#fail("warning", `scp: ${error.message}`);
+      this.#fail("warning", errorText(path, error));
       return;
     }
     this.#answer(OK);
-    await this.#receiveData(handle, message.size);
+    await this.#receiveData(path, handle, message.size);
   }
 
   /** Takes the announced bytes and the sender's verdict; publishes only if all is well. */
-  async #receiveData(handle: FileHandle, size: number): Promise<void> {
+  async #receiveData(path: string, handle: FileHandle, size: number): Promise<void> {
     let failure: FsError | undefined;
     try {
       for (let offset = 0; offset < size; ) {
@@ -192,7 +193,7 @@ export class ScpSink {
     } catch (error) {
       await handle.abort(error instanceof Error ? error : new Error(String(error)));
       if (!(error instanceof FsError)) throw error;
-      this.#fail("warning", `scp: ${error.message}`);
+      this.#fail("warning", errorText(path, error));
     }
   }
 

@@ -7,6 +7,7 @@ import type { ByteReader } from "../byte-reader.ts";
 import { FsError, ProtocolError } from "../errors.ts";
 import { expandGlob } from "../exec/glob.ts";
 import type { Attributes, FileSystem } from "../vfs/file-system.ts";
+import { errorText } from "./error-text.ts";
 import type { ScpArguments } from "./scp-args.ts";
 import { encodeMessage, MAX_LINE_LENGTH, OK } from "./scp-wire.ts";
 
@@ -55,7 +56,7 @@ export class ScpSource {
 
   #warn(text: string): void {
     this.#failures++;
-    this.#channel.write(encodeMessage({ kind: "warning", text: `scp: ${text}` }));
+    this.#channel.write(encodeMessage({ kind: "warning", text }));
   }
 
   async #sendPath(path: string): Promise<void> {
@@ -65,14 +66,14 @@ export class ScpSource {
       await this.#sendEntry(path, name, attributes);
     } catch (error) {
       if (!(error instanceof FsError)) throw error;
-      this.#warn(error.message);
+      this.#warn(errorText(path, error));
     }
   }
 
   async #sendEntry(path: string, name: string, attributes: Attributes): Promise<void> {
     if (attributes.type === "file") return this.#sendFile(path, name);
     if (attributes.type === "directory" && this.#arguments.recursive) return this.#sendDirectory(path, name, attributes);
-    return this.#warn(`${path}: not a regular file`);
+    return this.#warn(`scp: ${path}: not a regular file`);
   }
 
   async #sendTimes(attributes: Attributes): Promise<boolean> {
@@ -103,7 +104,7 @@ export class ScpSource {
       await this.#sendEntry(path, name, attributes);
     } catch (error) {
       if (!(error instanceof FsError)) throw error;
-      this.#warn(error.message);
+      this.#warn(errorText(path, error));
     }
   }
 
