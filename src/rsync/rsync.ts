@@ -3,6 +3,6 @@ import type { Command } from "../exec/commands.ts";
 import { serveRsync, type RsyncServerOptions } from "./session.ts";
 
 /** The command that serves `rsync --server …`. */
-export function rsyncCommand(options: Omit<RsyncServerOptions, "log"> = {}): Command {
-  return ({ words, channel, fileSystem, log }) => serveRsync(words, channel, fileSystem, { ...options, log });
+export function rsyncCommand(options: Omit<RsyncServerOptions, "log" | "user"> = {}): Command {
+  return ({ words, channel, fileSystem, log, user }) => serveRsync(words, channel, fileSystem, { ...options, log, user });
 }

@@ -31,6 +31,8 @@ export interface RsyncServerOptions {
   readonly budget?: ByteBudget;
   /** The process's memory for lists; none: one for this run alone. */
   readonly lists?: ListMemory;
+  /** Whose run it is, for `lists`. */
+  readonly user?: string;
   /** Notes about interrupted uploads; none: only `--append` goes on with them. */
   readonly notes?: UploadNotesStore;
   readonly now?: () => number;
@@ -90,7 +92,7 @@ class RsyncSession {
     this.#fileSystem = fileSystem;
     this.#settings = settings;
     this.#now = settings.now ?? Date.now;
-    this.#list = (settings.lists ?? new ListMemory()).open();
+    this.#list = (settings.lists ?? new ListMemory()).open(settings.user ?? "");
     this.#activeAt = this.#now();
     this.#writer = new MultiplexWriter(channel, this.#now);
     this.#reader = new MultiplexReader(channel, (tag, payload) => this.#message(tag, payload));

@@ -92,9 +92,9 @@ describe("memory for lists", () => {
     return most;
   }
 
-  it("leaves as much free as any run holds", () => {
+  it("leaves as much free as any user holds", () => {
     const memory = new ListMemory(64 * MIB);
-    const [first, second, third] = [memory.open(), memory.open(), memory.open()];
+    const [first, second, third] = [memory.open("a"), memory.open("b"), memory.open("c")];
     expect(fill(first)).toBe(32 * 1024);
     expect(fill(second)).toBe(16 * 1024);
     first.release();
@@ -106,8 +106,19 @@ describe("memory for lists", () => {
 
   it("has room for short lists always", () => {
     const memory = new ListMemory(16 * MIB);
-    for (let runs = 0; runs < 20; runs++) fill(memory.open());
-    expect(fill(memory.open())).toBe(4 * 1024);
+    for (let users = 0; users < 20; users++) fill(memory.open(`user${users}`));
+    expect(fill(memory.open("another"))).toBe(4 * 1024);
+  });
+
+  it("counts all runs of a user together", () => {
+    const memory = new ListMemory(64 * MIB);
+    const runs = [memory.open("a"), memory.open("a"), memory.open("a")] as const;
+    expect(fill(runs[0], 20 * 1024)).toBe(20 * 1024);
+    expect(fill(runs[1])).toBe(12 * 1024);
+    expect(fill(runs[2])).toBe(0);
+    expect(fill(memory.open("b"))).toBe(16 * 1024);
+    runs[0].release();
+    expect(fill(runs[2], 1)).toBe(1);
   });
 
   it("refuses a list that does not fit, and gives its memory back", async () => {
