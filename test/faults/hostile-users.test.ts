@@ -70,6 +70,26 @@ describe("channels", () => {
       client.socket.destroy();
     }, undefined));
 
+  it("rsync's filter rules without end on sixty channels", () =>
+    hostile.survives(async () => {
+      const client = await login();
+      const rule = Buffer.alloc(4 + 8_000, "p");
+      rule.writeInt32LE(rule.length - 4);
+      rule.write("- ", 4);
+      const rules = Buffer.concat([Buffer.from([29, 0, 0, 0]), ...Array.from({ length: 30 }, () => rule)]);
+      const exits = (): number => client.received.filter((payload) => payload.includes("exit-status")).length;
+      for (let id = 0; id < 60; id++) {
+        const { number } = await client.openSession(1 << 20, 32768, id);
+        client.send(encodeMessage(Message.CHANNEL_REQUEST, number, "exec", false, "rsync --server --sender -r . attachments/"));
+        for (let at = 0; at < rules.length; at += 30_000)
+          client.send(encodeMessage(Message.CHANNEL_DATA, number, rules.subarray(at, at + 30_000)));
+      }
+      client.send(encodeMessage(Message.GLOBAL_REQUEST, "sync", true));
+      await client.next(Message.REQUEST_FAILURE);
+      expect(exits()).toBe(0); // within the windows all is held, and counted
+      client.socket.destroy();
+    }, undefined));
+
   it("floods of requests, extended data, empty data and ignored messages", () =>
     hostile.survives(async () => {
       const client = await login();
@@ -158,6 +178,45 @@ describe("sftp", () => {
       await client.close(handle).catch(() => undefined); // a file with failed writes is not published
       const reader = await client.open("attachments/x", 1);
       expect((await client.read(reader, 0, 0xffff_ffff)).length).toBeLessThanOrEqual(256 * 1024);
+      client.destroy();
+    }, undefined));
+
+  it("WRITEs out of order on hundreds of handles", () =>
+    hostile.survives(async () => {
+      const client = await sftp();
+      const handles = await Promise.all(Array.from({ length: 300 }, (_, at) => client.open(`attachments/holes-${at}`, 2 | 8 | 16)));
+      const block = Buffer.alloc(32_000, 1);
+      const written = handles.flatMap((handle) => [9, 7, 5, 3, 1].map((at) => client.write(handle, at * block.length, block)));
+      const outcomes = await Promise.allSettled(written);
+      expect(outcomes).toHaveLength(1_500);
+      client.destroy();
+    }, undefined));
+
+  it("copy-data of lengths beyond the source, from and to every kind of handle", () =>
+    hostile.survives(async () => {
+      const client = await sftp();
+      await client.putFile("attachments/source", Buffer.alloc(100_000, 1));
+      const [reader, writer, folder] = [
+        await client.open("attachments/source", 1),
+        await client.open("attachments/target", 2 | 8 | 16),
+        await client.opendir("attachments"),
+      ];
+      const copy = (from: Uint8Array, fromOffset: bigint, length: bigint, to: Uint8Array, offset: bigint): Promise<number> =>
+        client.extended("copy-data", string(from), uint64(fromOffset), uint64(length), string(to), uint64(offset)).then(() => 0, codeOf);
+      const huge = 2n ** 62n;
+      for (const refused of [
+        copy(reader, huge, huge, writer, huge),
+        copy(reader, 0n, 2n ** 53n, writer, 0n),
+        copy(writer, 0n, 0n, reader, 0n),
+        copy(folder, 0n, 0n, writer, 0n),
+        copy(reader, 0n, 0n, folder, 0n),
+        copy(writer, 0n, 0n, writer, 0n),
+        copy(Buffer.alloc(8, 9), 0n, 0n, writer, 0n),
+      ])
+        expect(await refused).toBeGreaterThan(2);
+      // Onto the file that is read, again and again: each copy ends with what was published.
+      const over = await client.open("attachments/source", 2);
+      for (let at = 0; at < 20; at++) expect(await copy(reader, 0n, 0n, over, BigInt(at * 100_000))).toBeGreaterThanOrEqual(0);
       client.destroy();
     }, undefined));
 
