@@ -85,6 +85,8 @@ describe("before the key exchange", () => {
     ["an empty KEXINIT", packet(Buffer.from([Message.KEXINIT]))],
     ["a KEXINIT cut short", packet(kexInit(USUAL).subarray(0, 60))],
     ["a KEXINIT with nothing in common", packet(kexInit(["x", "y", "z", "z"]))],
+    ["a KEXINIT of 17,000 names", packet(kexInit([`${"a,".repeat(17_000)}b`, ...USUAL.slice(1)]))],
+    ["a client that wants everything compressed", packet(kexInit([...USUAL.slice(0, 6), "zlib,zlib@openssh.com", "zlib"]))],
     ["a second KEXINIT at once", Buffer.concat([packet(kexInit(USUAL)), packet(kexInit(USUAL))])],
     ["NEWKEYS instead of KEX", Buffer.concat([packet(kexInit(USUAL)), packet(Buffer.from([21]))])],
     ["a point of wrong length", Buffer.concat([packet(kexInit(USUAL)), packet(encodeMessage(30, "short"))])],
@@ -266,6 +268,30 @@ describe("after login", () => {
     second.send(encodeMessage(Message.CHANNEL_DATA, number, "late"));
     await second.closed;
     expect(fixture.log.some((line) => line.reason === "data after EOF")).toBe(true);
+  });
+
+  it("takes a second EOF for the first, and drops what comes for a channel that the client has closed", async () => {
+    const client = await login();
+    const { number } = await client.openSession();
+    client.send(encodeMessage(Message.CHANNEL_REQUEST, number, "exec", false, "hold"));
+    for (let at = 0; at < 3; at++) client.send(encodeMessage(Message.CHANNEL_EOF, number));
+    client.send(encodeMessage(Message.CHANNEL_CLOSE, number));
+    await client.next(Message.CHANNEL_CLOSE);
+    client.send(encodeMessage(Message.CHANNEL_WINDOW_ADJUST, number, 1));
+    await client.closed;
+    expect((await audit()).reason).toContain("not open");
+  });
+
+  it("proves its keys eight times at most", async () => {
+    const client = await login();
+    const blob = fixture.server.hostKeys[0]?.blob ?? Buffer.alloc(0);
+    const request = encodeMessage(Message.GLOBAL_REQUEST, "hostkeys-prove-00@openssh.com", true, blob);
+    for (let at = 0; at < 100; at++) client.send(request);
+    const answers = (): Buffer[] =>
+      client.received.filter(([type]) => type === Message.REQUEST_SUCCESS || type === Message.REQUEST_FAILURE);
+    await client.until(() => answers().length === 100);
+    expect(answers().filter(([type]) => type === Message.REQUEST_SUCCESS)).toHaveLength(8);
+    client.socket.destroy();
   });
 
   it("holds one window of what nobody takes, and gives it back", async () => {
