@@ -7,11 +7,19 @@ import { type DirectoryEntry, runOn } from "./handle-table.ts";
 import { canonical, ordered, type Session } from "./session.ts";
 import type { RequestOf } from "./wire/requests.ts";
 
-/** What one READDIR reserves of its channel's replies: more than most need, so that few run at once. */
-export const READDIR_RESERVE_BYTES = 64 * 1024;
+/** What one OPENDIR or READDIR reserves of its channel's replies: more than most need, so that few run at once. */
+export const LISTING_RESERVE_BYTES = 64 * 1024;
 
-/** OPENDIR. Nothing is listed before the first READDIR. */
-export async function opendir(session: Session, request: RequestOf<"opendir">): Promise<void> {
+/** OPENDIR. Gives `reserved` back. */
+export async function opendir(session: Session, request: RequestOf<"opendir">, reserved: number): Promise<void> {
+  try {
+    await openDirectory(session, request);
+  } finally {
+    session.replies.unreserve(reserved);
+  }
+}
+
+async function openDirectory(session: Session, request: RequestOf<"opendir">): Promise<void> {
   const { id, path } = request;
   const canonicalPath = canonical(session, path);
   claimPlace(session);

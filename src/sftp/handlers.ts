@@ -2,7 +2,7 @@
  * The table of requests: which function carries out which, and how a failure is answered. Knows no channel.
  */
 import { FsError } from "../errors.ts";
-import { opendir, READDIR_RESERVE_BYTES, readdir } from "./directory-handlers.ts";
+import { opendir, LISTING_RESERVE_BYTES, readdir } from "./directory-handlers.ts";
 import { extended } from "./extension-handlers.ts";
 import { close, fsetstat, fstat, lostWrite, open, read, readReplySize, write } from "./file-handlers.ts";
 import { lstat, mkdir, readlink, realpath, remove, rename, rmdir, setstat, stat, symlink } from "./path-handlers.ts";
@@ -65,7 +65,7 @@ export function dispatcherFor(session: Session): Dispatcher {
 
 function replySize(session: Session, request: Request): number {
   if (request.kind === "read") return readReplySize(session, request);
-  return request.kind === "readdir" ? READDIR_RESERVE_BYTES : 0;
+  return request.kind === "readdir" || request.kind === "opendir" ? LISTING_RESERVE_BYTES : 0;
 }
 
 async function dispatch(session: Session, request: Request, reserved: number): Promise<void> {

@@ -26,17 +26,37 @@ const LONG = 2 * 1000;
 /** A page this full has others behind it; some keys of a full one may not be shown. */
 const FULL_PAGE = 950;
 
+/**
+ * Names that the open directories of a volume may hold; beyond it new ones hold none between two `next`. A client reads a
+ * directory as soon as it has opened it, a hostile one opens thousands and does not.
+ */
+const MAX_HELD_NAMES = 16 * 1000;
+
+/** Names held now, by volume. */
+const heldNames = new WeakMap<Volume, { count: number }>();
+
+function heldOf(volume: Volume): { count: number } {
+  const known = heldNames.get(volume) ?? { count: 0 };
+  heldNames.set(volume, known);
+  return known;
+}
+
 /** Opens the directory at `target`. Rejects `not-found` or `not-a-directory`. */
 export async function openDirectory(target: Target): Promise<DirectoryHandle> {
   const { volume, pending } = target.view;
   volume.noticeForeignChanges();
   const known = volume.tree.lookup(target.key, STAT_TRUST_MS);
   if (known?.kind === "file") throw new FsError("not-a-directory", `${target.path}: not a directory`);
-  const pages = new ListingPages(volume, directoryKey(target));
+  const isFull = heldOf(volume).count >= MAX_HELD_NAMES;
+  const pages = new ListingPages(volume, directoryKey(target), isFull ? 1 : undefined);
   try {
     const [first, unpublished] = await Promise.all([pages.next(), pending.list(directoryKey(target))]);
     const exists = first !== undefined || unpublished.length > 0 || volume.isAlwaysDirectory(target.key);
-    if (exists) return new ListingHandle(target, { pages, first, unpublished });
+    if (exists && !isFull) return new ListingHandle(target, { pages, first, unpublished });
+    if (exists) {
+      pages.close();
+      return new ListingHandle(target, undefined);
+    }
   } catch (error) {
     pages.close();
     throw toFsError(error, target.path);
@@ -58,12 +78,15 @@ class ListingPages {
   #hasLearned = false;
   #ended = false;
 
-  constructor(volume: Volume, key: string) {
+  /** `pageSize`: names asked for at once; default: the store's. */
+  constructor(volume: Volume, key: string, pageSize?: number) {
     this.#volume = volume;
     this.#key = key;
     this.#firstTick = volume.tree.tick();
     volume.orders.begin(key);
-    this.#iterator = volume.store.list(key, { delimiter: "/", signal: this.#stop.signal })[Symbol.asyncIterator]();
+    this.#iterator = volume.store
+      .list(key, { delimiter: "/", signal: this.#stop.signal, ...(pageSize !== undefined && { pageSize }) })
+      [Symbol.asyncIterator]();
   }
 
   /** The next page that is not empty; undefined at the end. Rejects with the store's error. */
@@ -85,6 +108,11 @@ class ListingPages {
   async peek(): Promise<ListEntry[] | undefined> {
     this.fetchAhead();
     return this.#ahead;
+  }
+
+  /** Names that were fetched ahead, or will have been: what a store's page has at most. */
+  get aheadSize(): number {
+    return this.#ahead ? FULL_PAGE : 0;
   }
 
   close(): void {
@@ -123,35 +151,44 @@ interface Slice {
   times: Promise<(CachedTimes | undefined)[]> | undefined;
 }
 
+/** The beginning of a listing. */
+interface ListingStart {
+  readonly pages: ListingPages;
+  readonly first: ListEntry[] | undefined;
+  readonly unpublished: readonly PendingEntry[];
+}
+
 class ListingHandle implements DirectoryHandle {
   readonly #target: Target;
   readonly #volume: Volume;
   readonly #directory: string;
-  readonly #pages: ListingPages;
-  readonly #extras: Entry[];
+  readonly #heldOfAll: { count: number };
+  #held = 0;
+  #pages: ListingPages | undefined;
+  /** Undefined until the listing has begun. */
+  #extras: Entry[] | undefined;
   readonly #times: EntryTimes;
   readonly #slices: Slice[] = [];
   #first: ListEntry[] | undefined;
   #state: "open" | "exhausted" | "closed" = "open";
 
-  constructor(
-    target: Target,
-    start: { readonly pages: ListingPages; readonly first: ListEntry[] | undefined; readonly unpublished: readonly PendingEntry[] },
-  ) {
+  /** Without a `start` the listing begins with the first `next`, in small pages, and nothing is held in between. */
+  constructor(target: Target, start: ListingStart | undefined) {
     this.#target = target;
     this.#volume = target.view.volume;
     this.#directory = directoryKey(target);
-    this.#pages = start.pages;
-    this.#first = start.first;
-    this.#extras = extraEntries(this.#volume, this.#directory, start.unpublished);
+    this.#heldOfAll = heldOf(this.#volume);
+    if (start) this.#begun(start);
     const first = this.#first?.length ?? 0;
     let isLong: Promise<boolean> | undefined;
     this.#times = new EntryTimes(this.#volume, {
       isLong: () => {
-        isLong ??= first < FULL_PAGE ? Promise.resolve(false) : this.#hasSecondPage(first);
+        if (!start) return Promise.resolve(true);
+        isLong ??= first < FULL_PAGE ? Promise.resolve(false) : this.#hasSecondPage(start.pages, first);
         return isLong;
       },
     });
+    this.#count();
   }
 
   async next(): Promise<readonly DirectoryEntry[]> {
@@ -162,11 +199,12 @@ class ListingHandle implements DirectoryHandle {
       throw toFsError(error, this.#target.path);
     }
     const slice = this.#slices.shift();
+    this.#count();
     if (!slice) return [];
     const following = this.#slices[0];
     // Never rejects; the next call waits for it.
-    if (following) void this.#begin(following);
-    return this.#finish(slice.entries, await this.#begin(slice));
+    if (following) void this.#ask(following);
+    return this.#finish(slice.entries, await this.#ask(slice));
   }
 
   async stat(): Promise<Attributes> {
@@ -176,32 +214,57 @@ class ListingHandle implements DirectoryHandle {
   async close(): Promise<void> {
     this.#state = "closed";
     this.#slices.length = 0;
-    this.#pages.close();
+    this.#first = undefined;
+    this.#extras = [];
+    this.#count();
+    this.#pages?.close();
+  }
+
+  #begun({ pages, first, unpublished }: ListingStart): void {
+    this.#pages = pages;
+    this.#first = first;
+    this.#extras = extraEntries(this.#volume, this.#directory, unpublished);
+  }
+
+  async #begin(): Promise<ListingPages> {
+    const pages = new ListingPages(this.#volume, this.#directory, SLICE_SIZE);
+    this.#pages = pages;
+    this.#begun({ pages, first: undefined, unpublished: await this.#target.view.pending.list(this.#directory) });
+    return pages;
   }
 
   async #nextPage(): Promise<ListEntry[] | undefined> {
-    const page = this.#first ?? (await this.#pages.next());
+    const pages = this.#pages ?? (await this.#begin());
+    const page = this.#first ?? (await pages.next());
     this.#first = undefined;
-    if (page) this.#pages.fetchAhead();
+    if (page && this.#heldOfAll.count < MAX_HELD_NAMES) pages.fetchAhead();
     return page;
   }
 
+  /** Counts what is held now. */
+  #count(): void {
+    const ahead = this.#state === "closed" ? 0 : (this.#pages?.aheadSize ?? 0);
+    const held = (this.#first?.length ?? 0) + (this.#extras?.length ?? 0) + this.#slices.length * SLICE_SIZE + ahead;
+    this.#heldOfAll.count += held - this.#held;
+    this.#held = held;
+  }
+
   /** Whether the listing goes on for another full page. Never rejects: the reader meets the failure itself. */
-  async #hasSecondPage(first: number): Promise<boolean> {
-    const second = await this.#pages.peek().catch(() => undefined);
+  async #hasSecondPage(pages: ListingPages, first: number): Promise<boolean> {
+    const second = await pages.peek().catch(() => undefined);
     return first + (second?.length ?? 0) >= LONG - 2 * (1000 - FULL_PAGE);
   }
 
   #cut(page: ListEntry[] | undefined): void {
     if (!page && this.#state === "open") this.#state = "exhausted";
     const shown = page ? entriesOf(this.#volume, this.#directory, page) : [];
-    const entries = mergeExtras(shown, this.#extras, page === undefined);
+    const entries = mergeExtras(shown, this.#extras ?? [], page === undefined);
     for (let start = 0; start < entries.length; start += SLICE_SIZE) {
       this.#slices.push({ entries: entries.slice(start, start + SLICE_SIZE), times: undefined });
     }
   }
 
-  #begin(slice: Slice): Promise<(CachedTimes | undefined)[]> {
+  #ask(slice: Slice): Promise<(CachedTimes | undefined)[]> {
     slice.times ??= this.#times.resolve(objectsOf(slice.entries));
     return slice.times;
   }

@@ -37,6 +37,29 @@ describe("opendir", () => {
     expect(store.take()).toEqual({});
   });
 
+  it("holds the names of some open directories only, and shows all names of each", async () => {
+    const { put, vfs, names, store } = makeFixture();
+    await fill((key) => put(key, "x"), "alice/d/", 999);
+    const expected = await names("/attachments/d");
+    const handles: Awaited<ReturnType<typeof vfs.opendir>>[] = [];
+    store.take();
+    for (let opened = 0; opened < 30; opened++) handles.push(await vfs.opendir("/attachments/d"));
+    expect(store.take()).toEqual({ list: 30 });
+    const read = async (handle: (typeof handles)[number]): Promise<string[]> => {
+      const found: string[] = [];
+      for (let batch = await handle.next(); batch.length > 0; batch = await handle.next()) found.push(...batch.map(({ name }) => name));
+      await handle.close();
+      return found.toSorted();
+    };
+    // Seventeen of them have the page they began with; the others ask again, for 128 names at a time.
+    for (const handle of handles.slice(0, 17)) expect(await read(handle)).toEqual(expected);
+    expect(store.take()).toEqual({});
+    for (const handle of handles.slice(17)) expect(await read(handle)).toEqual(expected);
+    expect(store.take()).toEqual({ list: 13 * 8 });
+    await read(await vfs.opendir("/attachments/d"));
+    expect(store.take()).toEqual({ list: 1 });
+  });
+
   it("agrees with stat about times and modes", async () => {
     const { put, vfs, volume } = makeFixture();
     await put("alice/d/timed", "x", { mtime: "1500000000", mode: "33216" });
