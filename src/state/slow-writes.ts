@@ -32,9 +32,9 @@ export class SlowWrites {
   /** Tells of `keys` until the result is called. */
   tell(keys: readonly string[]): () => void {
     const rows = keys.map((key) => [this.#volume, key, this.#state.processId]);
-    const told = Promise.all(rows.map((row) => this.#rows.put(row, Date.now()))).catch(this.#onError);
+    const told = Promise.all(rows.map(async (row) => this.#rows.put(row, Date.now()))).catch(this.#onError);
     return () => {
-      told.then(() => Promise.all(rows.map((row) => this.#rows.remove(row)))).catch(this.#onError);
+      told.then(() => Promise.all(rows.map(async (row) => this.#rows.remove(row)))).catch(this.#onError);
     };
   }
 
@@ -42,10 +42,8 @@ export class SlowWrites {
     try {
       this.#state.refresh();
       return keys.every((key) => {
-        for (const row of this.#rows.getKeys({ start: [this.#volume, key], end: [this.#volume, key, "~"] })) {
-          if (this.#isBusy(row)) return false;
-        }
-        return true;
+        const rows = this.#rows.getKeys({ start: [this.#volume, key], end: [this.#volume, key, "~"] });
+        return [...rows].every((row) => !this.#isBusy(row));
       });
     } catch (error) {
       this.#onError(error);

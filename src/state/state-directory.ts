@@ -12,6 +12,8 @@ import { putBrokenStoreAside } from "./store-file.ts";
 
 /** Named tables one environment can hold. */
 const maxTables = 16;
+/** Made at the start, when there is room: on a full disk a new table cannot be made, and trying may end the process. */
+const knownTables = ["uploads", "upload-parts", "upload-notes", "slow-writes"];
 
 /** Bytes that must be free at the start: on a full disk the first access to the store's mapped files ends the process. */
 const minFreeBytes = 8 * 1024 * 1024;
@@ -111,6 +113,7 @@ function openStore(storePath: string): RootDatabase {
   mkdirSync(storePath, { recursive: true, mode: 0o700 });
   const root = openEnvironment({ path: storePath, maxDbs: maxTables, noSubdir: false });
   root.getKeysCount({ limit: 1 });
+  for (const name of knownTables) root.openDB({ name });
   return root;
 }
 
