@@ -44,6 +44,25 @@ describe("captured uploads", () => {
     expect(text(fs.get("/ap/sub/b.txt"))).toBe("second file");
   });
 
+  it("deletes nothing for a client that goes before its list is complete", async () => {
+    const whole = bytes(captured.SECLUDED_DELETE.client);
+    const left: number[] = [];
+    for (let length = 0; length <= whole.length; length++) {
+      const fs = new ModelFileSystem();
+      fs.put("/x/a.txt", "hello world\n", { mtime: 1_700_000_000 });
+      fs.put("/x/sub/b.txt", "gone");
+      const { status } = await replay(captured.SECLUDED_DELETE.command, whole.subarray(0, length), fs, { lingerMs: 1 });
+      expect(status === 0).toBe(length === whole.length);
+      expect(text(fs.get("/x/a.txt"))).toBe("hello world\n");
+      expect(fs.openHandles).toBe(0);
+      if (fs.get("/x/sub/b.txt")) left.push(length);
+    }
+    // Whole up to the byte that ends the list, gone from there on.
+    expect(left).toEqual(left.map((_, index) => index));
+    const list = whole.indexOf(Buffer.from("a.txt"));
+    expect(left.length).toBeGreaterThan(list);
+  });
+
   it("takes secluded arguments, rules and deletes", async () => {
     const fs = new ModelFileSystem();
     fs.put("/x/a.txt", "hello world\n", { mtime: 1_700_000_000 });
@@ -80,7 +99,48 @@ describe("captured uploads", () => {
   });
 });
 
+describe.each([
+  ["rsync 3.1.3", captured.UPLOAD_31, { "/dst/a.txt": "hello world\n", "/dst/sub/b.txt": "second file" }],
+  ["with -z", captured.UPLOAD_Z, { "/a.txt": "hello world\n" }],
+  ["openrsync", captured.OPENRSYNC_UPLOAD, { "/ap/a.txt": "hello world\n", "/ap/sub/b.txt": "second file" }],
+] as const)("an upload of %s that is cut at any byte", (_, { command, client }, files) => {
+  it("leaves old versions or whole new ones, and the next run makes all of it right", async () => {
+    const whole = bytes(client);
+    for (let length = 0; length < whole.length; length++) {
+      const fs = new ModelFileSystem();
+      for (const path of Object.keys(files)) fs.put(path, "an older version", { mtime: 1 });
+      const cut = await replay(command, whole.subarray(0, length), fs, { lingerMs: 1 });
+      expect(cut.status).not.toBe(0);
+      expect(cut.unconsumed).toBe(0);
+      for (const [path, content] of Object.entries(files)) expect(["an older version", content]).toContain(text(fs.get(path)));
+      expect(fs.openHandles).toBe(0);
+      // What it sends does not fit the old versions' blocks: as to a server that has none.
+      for (const path of Object.keys(files)) await fs.remove(path);
+      expect((await replay(command, whole, fs, { lingerMs: 1 })).status).toBe(0);
+      for (const [path, content] of Object.entries(files)) expect(text(fs.get(path))).toBe(content);
+    }
+  });
+});
+
 describe("captured downloads", () => {
+  it.each([
+    ["rsync 3.1.3", captured.DOWNLOAD_31],
+    ["a delta", captured.DELTA_DOWNLOAD],
+    ["openrsync", captured.OPENRSYNC_DOWNLOAD],
+  ])("end by themselves when the client goes at any byte: %s", async (_, { command, client }) => {
+    const whole = bytes(client);
+    for (let length = 0; length < whole.length; length++) {
+      const fs = new ModelFileSystem();
+      for (const path of ["/dst/a.txt", "/dst/sub/b.txt", "/ap/a.txt", "/ap/sub/b.txt", "/d.bin"]) fs.put(path, "hello world\n");
+      const before = fs.paths();
+      const { status, unconsumed } = await replay(command, whole.subarray(0, length), fs, { lingerMs: 1 });
+      expect(status).not.toBe(0);
+      expect(unconsumed).toBe(0);
+      expect(fs.openHandles).toBe(0);
+      expect(fs.paths()).toEqual(before);
+    }
+  });
+
   const delta = (): ModelFileSystem => {
     const fs = new ModelFileSystem();
     fs.put("/d.bin", "AAAAAAAAxxBBBBBBBBCCCCCC", { mtime: 1_700_000_001 });
