@@ -17,8 +17,7 @@ const MIB = 1024 * 1024;
 const BUDGET_MIB = 64;
 /** What all processes together may take beside the budget: heaps grow and pools keep what they had. */
 const SLACK_MIB = 64;
-/** A login takes so long at most; where other tests have the machine's cores, too, longer. */
-const LOGIN_MS = process.env.HOSTILE_RATE === undefined ? 15_000 : 3_000;
+const LOGIN_MS = 3_000;
 /** An audit line comes so soon at the latest. */
 const AUDIT_MS = 20_000;
 const SAMPLE_MS = 50;
