@@ -220,9 +220,9 @@ export class UploadRegistry {
   async interrupted(owner: UploadOwner, name: string): Promise<InterruptedUpload | undefined> {
     await this.settle(owner.user, name);
     const live = this.live(owner.user, name).findLast(({ session, handle }) => session !== owner.session && handle.uploadId !== undefined);
-    if (live?.handle.uploadId !== undefined) {
-      return live.handle.base ? undefined : { id: live.handle.uploadId, length: live.handle.received, keepsAtLeast: 0 };
-    }
+    if (live?.handle.base) return undefined;
+    // More may be on its way to it from a connection that is not known to be lost: what is offered has to stay as it is.
+    await live?.handle.takeOver();
     const row = (await this.resting.find(owner.user, name)) ?? this.resting.openElsewhere(owner.user, name);
     if (!row || row.base || row.state === "parked") return undefined;
     return { id: row.id, length: row.length, keepsAtLeast: row.tail?.start ?? row.length };
