@@ -119,5 +119,7 @@ for verb, *words in json.load(open(script)):
         engine.local = None
     assert ok == (verb != "refused"), (verb, words, texts)
     print(json.dumps(texts, ensure_ascii=False))
+# At the end of its input it sometimes ends with 1, whatever went before.
+engine.send("quit")
 engine.process.stdin.close()
 assert engine.process.wait(timeout=10) == 0
