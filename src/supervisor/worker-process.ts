@@ -52,7 +52,7 @@ const UNTAKEN_WEIGHT = 16;
  * Sockets on the way to a worker at once. Node passes the next one when the last one was acknowledged, and what is
  * said meanwhile waits behind them: a flood would hold up whoever comes after it, and be served though it was given up.
  */
-const MOST_UNTAKEN = 16;
+const MOST_UNTAKEN = Number.POSITIVE_INFINITY; // 16 stuck for good when a worker ran out of descriptors
 
 /** Told what a worker says and when it is gone. */
 export interface WorkerEvents {
