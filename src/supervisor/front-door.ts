@@ -41,8 +41,8 @@ export class FrontDoor {
   readonly #options: FrontDoorOptions;
   readonly #isProxy: (address: string) => boolean;
   readonly #servers: Server[] = [];
-  /** Nobody could take them yet, the oldest first; the limits on connections without login bound them. */
-  readonly #waiting: Waiting[] = [];
+  /** Nobody could take them yet; the limits on connections without login bound them. */
+  #waiting: Waiting[] = [];
   #lastRefusalLog = Number.NEGATIVE_INFINITY;
   #refused = 0;
 
@@ -77,14 +77,11 @@ export class FrontDoor {
     return this.#refused;
   }
 
-  /** A worker can take connections: hands over who waits for one. */
+  /** Hands over who waits for a worker. */
   workerReady(): void {
-    let handed = 0;
-    for (const one of this.#waiting) {
-      if (!this.#hand(one)) break;
-      handed++;
-    }
-    if (handed > 0) this.#waiting.splice(0, handed);
+    const waiting = this.#waiting;
+    this.#waiting = [];
+    for (const one of waiting) this.#hand(one);
   }
 
   /** Closes a connection that waits for a worker. */
@@ -147,18 +144,19 @@ export class FrontDoor {
       else sendAway(socket, connection);
       return;
     }
-    const one = { connection, socket, address, proxied };
-    if (this.#waiting.length > 0 || !this.#hand(one)) this.#waiting.push(one);
+    this.#hand({ connection, socket, address, proxied });
   }
 
-  /** False if nobody can take it now. */
-  #hand({ connection, socket, address, proxied }: Waiting): boolean {
+  #hand(waiting: Waiting): void {
+    const { connection, socket, address, proxied } = waiting;
     // A balancer's connections come from anybody.
     const worker = this.#options.pool.choose(proxied ? undefined : address);
-    if (!worker || worker.isFull) return false;
+    if (!worker) {
+      this.#waiting.push(waiting);
+      return;
+    }
     connection.worker = worker;
     worker.hand({ type: "connection", id: connection.id, address, proxied }, socket);
-    return true;
   }
 }
 

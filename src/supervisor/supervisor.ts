@@ -248,7 +248,6 @@ export class Supervisor {
     switch (message.type) {
       case "taken":
         worker.taken(message.id);
-        door.workerReady();
         return;
       case "named": {
         const refusal = connections.named(message.id, message.address);
@@ -305,9 +304,7 @@ export class Supervisor {
       this.#settle?.reject(failure?.isUsage ? new ConfigError(message) : new Error(message));
     }
     this.#parts?.budget.remove(worker);
-    const connections = this.#parts?.connections.workerGone(worker) ?? 0;
-    this.#parts?.door.workerReady(); // one that waited for room with it goes to another
-    return { connections };
+    return { connections: this.#parts?.connections.workerGone(worker) ?? 0 };
   }
 
   async #askMetrics(): Promise<WorkerFigures[]> {

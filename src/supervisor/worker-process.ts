@@ -48,12 +48,6 @@ const SETTLED_WEIGHT = 1 / 16;
 /** What a socket weighs that the worker has not taken yet: it is stuck. */
 const UNTAKEN_WEIGHT = 16;
 
-/**
- * Sockets on the way to a worker at once. Node passes the next one when the last one was acknowledged, and what is
- * said meanwhile waits behind them: a flood would hold up whoever comes after it, and be served though it was given up.
- */
-const MOST_UNTAKEN = Number.POSITIVE_INFINITY; // 16 stuck for good when a worker ran out of descriptors
-
 /** Told what a worker says and when it is gone. */
 export interface WorkerEvents {
   message(message: ToSupervisor): void;
@@ -113,11 +107,6 @@ export class WorkerProcess {
   get load(): number {
     const busy = this.#open > 0 ? this.#busyShare * BUSY_WEIGHT : 0;
     return busy + this.#fresh + (this.#open - this.#fresh) * SETTLED_WEIGHT + this.#untaken.size * UNTAKEN_WEIGHT;
-  }
-
-  /** True while so many sockets are on their way to it that further ones should wait. */
-  get isFull(): boolean {
-    return this.#untaken.size >= MOST_UNTAKEN;
   }
 
   /** True if a further connection from `address` should come to those that are here. */
