@@ -2,7 +2,9 @@
 import { once } from "node:events";
 import { readFileSync } from "node:fs";
 import { connect } from "node:net";
+import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { StateDirectory } from "../../src/state/state-directory.ts";
 import { REMOTE, STORED } from "../interop/on-stores.ts";
 import { sample } from "../interop/samples.ts";
 import { BUCKET, startGateway, type TestGateway } from "../support/gateway.ts";
@@ -158,6 +160,22 @@ it("tells those who come while it drains why they are refused, and lets transfer
   expect(running.store.names()).toEqual([`${STORED}/f0`, `${STORED}/f1`]);
 });
 
+/** Resolves once a worker has told the others of a change that takes long. */
+async function untilTold(running: TestGateway): Promise<void> {
+  const state = await StateDirectory.open(join(running.dir, "state"));
+  try {
+    await vi.waitFor(
+      () => {
+        state.refresh();
+        expect([...state.table("slow-writes").getKeys({})]).toHaveLength(1);
+      },
+      { timeout: 20_000 },
+    );
+  } finally {
+    await state.close();
+  }
+}
+
 it("keep the order of changes of one name: what a store is slow with comes before what was confirmed later", async () => {
   s3 = await startS3Server({ buckets: [BUCKET] });
   const running = await start();
@@ -171,7 +189,7 @@ it("keep the order of changes of one name: what a store is slow with comes befor
   await held.firstHit;
   // The client that began is gone; what it had asked for goes on.
   early.ssh.end();
-  await new Promise((resolve) => setTimeout(resolve, 200)); // after which other processes are told
+  await untilTold(running);
   const second = late.putFile(`${REMOTE}/same`, sample(2_000));
   const isEarly = await Promise.race([second.then(() => true), late.stat(REMOTE).then(() => false)]);
   expect(isEarly).toBe(false);

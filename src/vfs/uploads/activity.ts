@@ -1,6 +1,6 @@
 /**
- * What goes on with one open upload, for those who have to decide whether to wait for it: how many calls run, when the
- * last one ended, and when it begins to close. Knows nothing of files.
+ * What goes on with one open upload: its calls, one after the other in the order they were made, and, for those who have
+ * to decide whether to wait for it, how many run, when it was last used, and when it begins to close. Knows nothing of files.
  */
 import type { Clock } from "./clock.ts";
 
@@ -11,6 +11,7 @@ const recentMs = 2_000;
 export class Activity {
   readonly #clock: Clock;
   readonly #waiting = new Set<() => void>();
+  #queue: Promise<unknown> = Promise.resolve();
   #running = 0;
   #lastUsedMs: number;
 
@@ -19,14 +20,18 @@ export class Activity {
     this.#lastUsedMs = clock.now();
   }
 
-  /** A call begins to run or to wait for others. */
-  begin(): void {
+  /** Runs `call` after all that were made before, and passes its outcome on. */
+  enqueue<Result>(call: () => Promise<Result>): Promise<Result> {
     this.#running++;
+    const result = this.#queue.then(call);
+    const done = (): void => void this.#running--;
+    this.#queue = result.then(done, done);
+    return result;
   }
 
-  /** A call has ended. */
-  end(): void {
-    this.#running--;
+  /** Resolves once the calls made so far have ended, however they did. */
+  async caughtUp(): Promise<void> {
+    await this.#queue;
   }
 
   /** The upload was used. */

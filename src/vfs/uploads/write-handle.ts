@@ -42,7 +42,6 @@ export class WriteHandle implements FileHandle, LiveWriter {
   readonly #content: UploadContent;
   readonly #life = new UploadLife("open");
   readonly #times: UploadTimes;
-  #queue: Promise<unknown> = Promise.resolve();
   #ending: Promise<void> | undefined;
   readonly #givenUp = new AbortController();
   #hasFailed = false;
@@ -124,8 +123,8 @@ export class WriteHandle implements FileHandle, LiveWriter {
   }
 
   /** Resolves once the calls made so far have taken effect, or failed. */
-  async caughtUp(): Promise<void> {
-    await this.#queue;
+  caughtUp(): Promise<void> {
+    return this.#activity.caughtUp();
   }
 
   /** True until it is closed, aborted or taken over. */
@@ -205,7 +204,7 @@ export class WriteHandle implements FileHandle, LiveWriter {
     if (!this.#ending) {
       const { key, volume } = this.#options;
       const turn = volume.order.enter(this.#moved ? [key, this.#moved.key] : [key], this.#path);
-      this.#ending = this.#enqueue(() => this.#close(turn.granted)).finally(() => turn.leave());
+      this.#ending = this.#activity.enqueue(() => this.#close(turn.granted)).finally(() => turn.leave());
     }
     this.#activity.closing();
     return this.#ending;
@@ -236,14 +235,14 @@ export class WriteHandle implements FileHandle, LiveWriter {
   async moveTo(name: NewName): Promise<void> {
     this.#moved = name;
     // What comes to be under the old name from now on has nothing to do with it.
-    await this.#enqueue(() => this.#content.beginFresh()).catch(() => undefined);
+    await this.#activity.enqueue(() => this.#content.beginFresh()).catch(() => undefined);
   }
 
   /** Gives memory back if nothing came in for `idleMs`. */
   async relieve(idleMs: number): Promise<void> {
     const isIdle = (): boolean => this.isLive && this.#activity.isIdle(idleMs);
     if (this.#content.inMemory === 0 || !isIdle()) return;
-    await this.#enqueue(async () => {
+    await this.#activity.enqueue(async () => {
       if (isIdle()) await this.#content.relieve();
     });
   }
@@ -252,18 +251,9 @@ export class WriteHandle implements FileHandle, LiveWriter {
     return this.#options.request.path;
   }
 
-  /** Runs `work` after all calls made before. */
-  #enqueue<Result>(work: () => Promise<Result>): Promise<Result> {
-    this.#activity.begin();
-    const result = this.#queue.then(work);
-    const done = (): void => this.#activity.end();
-    this.#queue = result.then(done, done);
-    return result;
-  }
-
   #run<Result>(work: () => Promise<Result>): Promise<Result> {
     if (this.#ending) return Promise.reject(this.#fault ?? new FsError("stale", `${this.#path}: the file is closed`));
-    return this.#enqueue(async () => {
+    return this.#activity.enqueue(async () => {
       // What came before an abort is still taken, up to the first thing that fails.
       if (this.#fault && (this.#hasFailed || !this.#givenUp.signal.aborted)) throw this.#fault;
       try {
@@ -367,10 +357,10 @@ export class WriteHandle implements FileHandle, LiveWriter {
       this.#givenUp.abort();
       this.#fault ??= cause instanceof FsError ? cause : new FsError("io", `${this.#path}: the upload was interrupted`, { cause });
       this.#content.interrupt(this.#fault);
-      this.#quiet = this.#enqueue(async () => {
+      this.#quiet = this.#activity.enqueue(async () => {
         this.#kept = this.#content.soFar;
       });
-      this.#ending = this.#enqueue(async () => {
+      this.#ending = this.#activity.enqueue(async () => {
         await this.#keep(this.#fault ?? cause);
         await this.#ended();
       });
