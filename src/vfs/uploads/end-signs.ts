@@ -9,6 +9,9 @@ import type { StoredPart } from "../../objectstore/objectstore.ts";
 /** What mounts write is a multiple of this, and so is what most clients cut files into. */
 const page = 4096;
 
+/** A client that says nothing for so long has no more to send, or cannot be heard: either way its CLOSE may be what is missing. */
+const silenceMs = 10_000;
+
 /** The others: libssh2, and what OpenSSH makes of our limits. */
 const usualWrites: ReadonlySet<number> = new Set([30_000, 255 * 1024]);
 
@@ -21,18 +24,26 @@ export interface Received {
 
 /** Bytes that the owner is shown of an upload: all but the last one if it looks whole. */
 export function shownLength({ length, looksWhole = false }: Received): number {
-  return looksWhole && length > 1 ? length - 1 : length;
+  return looksWhole && length > 0 ? length - 1 : length;
 }
 
-/** See the head of this file. */
+/** See the head of this file. `now`: milliseconds of a clock. */
 export class EndSigns {
+  readonly #now: () => number;
+  #lastMs = 0;
+  #lostMs: number | undefined;
   #writes = 0;
   #longest = 0;
   #last = 0;
   #isSigned = false;
 
-  /** A write of `length` bytes made the file longer. */
+  constructor(now: () => number) {
+    this.#now = now;
+  }
+
+  /** A write of `length` bytes makes the file longer. */
   wrote(length: number): void {
+    this.#lastMs = this.#now();
     this.#writes += 1;
     this.#longest = Math.max(this.#longest, length);
     this.#last = length;
@@ -44,9 +55,15 @@ export class EndSigns {
     this.#isSigned = true;
   }
 
-  /** True if no more seems to come: the last write was shorter than others, or something was said since. */
+  /** The client is gone, for all we know: silence from now on says nothing. */
+  lost(): void {
+    this.#lostMs ??= this.#now();
+  }
+
+  /** True if no more seems to come: the last write was shorter than others or long ago, or something was said since. */
   get looksWhole(): boolean {
     if (this.#isSigned) return true;
+    if (this.#writes > 0 && (this.#lostMs ?? this.#now()) - this.#lastMs >= silenceMs) return true;
     return this.#writes === 1 ? !isUsual(this.#last) : this.#last < this.#longest;
   }
 }

@@ -36,13 +36,14 @@ export class UploadContent {
   /** True once bytes were added that the client did not send. */
   #padded = false;
   readonly #reshaping = new Reshaping();
-  readonly #signs = new EndSigns();
+  readonly #signs: EndSigns;
   #withheld: WithheldByte | undefined;
 
   constructor(options: ContentOptions) {
     this.#options = options;
     this.#announced = new AnnouncedSize(options.request.attributes.size);
     this.#old = new OldVersion(() => options.sources.published());
+    this.#signs = new EndSigns(() => options.volume.clock.now());
     if (this.#announced.inOpen > 0) this.#old.cut(this.#announced.inOpen);
   }
 
@@ -191,6 +192,7 @@ export class UploadContent {
   /** Ends every wait of a call under way with `reason`. */
   interrupt(reason: Error): void {
     this.#interruption = reason;
+    this.#signs.lost();
     this.#stream?.assembler.interrupt(reason);
     this.#poured?.interrupt(reason);
   }

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import type { FileHandle } from "../../../../src/vfs/file-system.ts";
 import { EndSigns, partsLookWhole, requireSame, shownLength } from "../../../../src/vfs/uploads/end-signs.ts";
-import { Fixture, fixture, KIB, pattern, same, storeDown, withFreshFixture, writeAll } from "./upload-fixture.ts";
+import { Fixture, fixture, KIB, ManualClock, pattern, same, storeDown, withFreshFixture, writeAll } from "./upload-fixture.ts";
 
 const key = "a/file.bin";
 const gone = new Error("connection lost");
@@ -48,7 +48,7 @@ describe("the signs of an end", () => {
     [[30_000, 30_000, 5536], true],
   ] as const) {
     it(`${looksWhole ? "are" : "are not"} in writes of [${writes.join(", ")}] bytes`, () => {
-      const signs = new EndSigns();
+      const signs = new EndSigns(() => 0);
       for (const length of writes) signs.wrote(length);
       expect(signs.looksWhole).toBe(looksWhole);
       signs.signed();
@@ -58,6 +58,23 @@ describe("the signs of an end", () => {
     });
   }
 
+  it("are in ten seconds without a write before the client is lost", () => {
+    let nowMs = 0;
+    const signs = new EndSigns(() => nowMs);
+    nowMs = 60_000;
+    expect(signs.looksWhole).toBe(false);
+    signs.wrote(32_768);
+    nowMs += 9_999;
+    expect(signs.looksWhole).toBe(false);
+    nowMs += 1;
+    expect(signs.looksWhole).toBe(true);
+    signs.wrote(32_768);
+    signs.lost();
+    nowMs += 60_000;
+    signs.lost();
+    expect(signs.looksWhole).toBe(false);
+  });
+
   it("are in parts of which the last is shorter", () => {
     const part = (size: number) => ({ partNumber: 1, size, etag: "" });
     expect(partsLookWhole([part(8), part(8), part(5)])).toBe(true);
@@ -65,10 +82,10 @@ describe("the signs of an end", () => {
     expect(partsLookWhole([part(5)])).toBe(false);
   });
 
-  it("hide one byte, but not the only one", () => {
+  it("hide one byte, though it be the only one", () => {
     expect(shownLength({ length: 10, looksWhole: true })).toBe(9);
     expect(shownLength({ length: 10 })).toBe(10);
-    expect(shownLength({ length: 1, looksWhole: true })).toBe(1);
+    expect(shownLength({ length: 1, looksWhole: true })).toBe(0);
     expect(shownLength({ length: 0, looksWhole: true })).toBe(0);
   });
 
@@ -83,6 +100,7 @@ describe("the signs of an end", () => {
 describe("an upload that is cut after its last byte and before CLOSE", () => {
   for (const [what, length, step] of [
     ["that fits one write", 20_000, 32 * KIB],
+    ["of one byte", 1, 32 * KIB],
     ["that fits one part", 100 * KIB, 32 * KIB],
     ["that ends with a part", 128 * KIB, 33 * KIB],
     ["of several parts", 700 * KIB, 33 * KIB],
@@ -102,6 +120,28 @@ describe("an upload that is cut after its last byte and before CLOSE", () => {
       });
     }
   }
+
+  it("is published by a client that goes on after it had been silent, though its size says nothing", async () => {
+    const clock = new ManualClock();
+    const mine = await Fixture.create({ clock });
+    try {
+      const data = bytes.subarray(0, 320 * KIB);
+      const handle = await mine.open({ flags: { write: true, create: true, sequential: true } });
+      await writeAll(handle, data);
+      const size = async () => (await mine.view("two").find(key))?.attributes.size;
+      expect(await size()).toBe(data.length);
+      clock.pass(10_000);
+      expect(await size()).toBe(data.length - 1);
+      await handle.abort(gone);
+      expect(await size()).toBe(data.length - 1);
+      const again = await mine.open({ flags: { write: true } }, mine.view("two"));
+      await again.write(data.length - 1, [data.subarray(-1)]);
+      await again.close();
+      expect(same(await mine.read(), data)).toBe(true);
+    } finally {
+      await mine.close();
+    }
+  });
 
   it("shows the same after a restart, and after another cut", async () => {
     const data = bytes.subarray(0, 300 * KIB);
