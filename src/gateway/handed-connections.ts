@@ -33,6 +33,8 @@ export class HandedConnections {
   readonly #log: Logger;
   readonly #handed = new Map<number, Handed>();
   #seen = 0;
+  /** The last connection whose message came, with its socket unless its client had left. */
+  #lastTaken = 0;
 
   constructor(link: SupervisorLink, server: ConnectionServer, log: Logger) {
     this.#link = link;
@@ -40,6 +42,7 @@ export class HandedConnections {
     this.#log = log;
     link.handle({
       connection: (message, socket) => this.#take(message, socket),
+      handed: ({ id }) => this.#confirm(id),
       verdict: ({ id, refusal }) => this.#handed.get(id)?.decide?.(refusal),
       end: ({ id, reason }) => this.#end(id, reason),
     });
@@ -58,6 +61,7 @@ export class HandedConnections {
   #take(message: Extract<ToWorker, { type: "connection" }>, socket: Socket | undefined): void {
     const { id, address, proxied } = message;
     this.#seen++;
+    this.#lastTaken = id;
     this.#link.send({ type: "taken", id });
     // A client that left at once leaves no socket.
     if (!socket || socket.destroyed) {
@@ -69,6 +73,11 @@ export class HandedConnections {
     this.#handed.set(id, handed);
     if (!proxied) this.#serve(id, handed, socket, address);
     else this.#serveNamed(id, handed, socket, address).catch((error: unknown) => this.#nameless(socket, address, error));
+  }
+
+  /** Without a free descriptor Node drops the socket and its message, and the next message comes. */
+  #confirm(id: number): void {
+    if (id !== this.#lastTaken) this.#link.send({ type: "lost", id });
   }
 
   #serve(id: number, handed: Handed, socket: Socket, address: string): void {

@@ -9,13 +9,14 @@ import { ConfigError } from "../errors.ts";
 import type { Logger } from "../log.ts";
 import { addressMatcher } from "../ssh/source-penalties.ts";
 import { sendAway, turnAway } from "../ssh/turn-away.ts";
-import type { Connection, Connections } from "./connections.ts";
+import type { Connections } from "./connections.ts";
+import { WaitingLine } from "./waiting-line.ts";
 import type { WorkerPool } from "./worker-pool.ts";
 import type { WorkerProcess } from "./worker-process.ts";
 
 const LISTEN_BACKLOG = 1024;
-/** How often a refused flood is mentioned in the log. */
-const REFUSAL_LOG_INTERVAL_MS = 10_000;
+/** How often a flood that is refused, or given up, is mentioned in the log. */
+const FLOOD_LOG_INTERVAL_MS = 10_000;
 
 /** What a front door is made of. */
 export interface FrontDoorOptions {
@@ -27,13 +28,8 @@ export interface FrontDoorOptions {
   readonly log: Logger;
   /** Takes free ports where the configured ones are taken. */
   readonly portFallback: boolean;
-}
-
-interface Waiting {
-  readonly connection: Connection<WorkerProcess>;
-  readonly socket: Socket;
-  readonly address: string;
-  readonly proxied: boolean;
+  /** No connection waits for a worker for longer, in milliseconds. */
+  readonly longestWaitMs: number;
 }
 
 /** See the head of this file. */
@@ -41,14 +37,22 @@ export class FrontDoor {
   readonly #options: FrontDoorOptions;
   readonly #isProxy: (address: string) => boolean;
   readonly #servers: Server[] = [];
-  /** Nobody could take them yet; the limits on connections without login bound them. */
-  #waiting: Waiting[] = [];
+  /** Accepted connections until a worker has them. */
+  readonly line: WaitingLine<WorkerProcess>;
   #lastRefusalLog = Number.NEGATIVE_INFINITY;
   #refused = 0;
+  #lastGivenUpLog = Number.NEGATIVE_INFINITY;
+  #givenUp = 0;
 
   constructor(options: FrontDoorOptions) {
     this.#options = options;
     this.#isProxy = addressMatcher(options.proxies);
+    this.line = new WaitingLine({
+      connections: options.connections,
+      choose: (address) => options.pool.choose(address),
+      longestWaitMs: options.longestWaitMs,
+      onGivenUp: (address, reason) => this.#noteGivenUp(address, reason),
+    });
   }
 
   /** Listens on every address. Rejects with a `ConfigError`; nothing listens then. */
@@ -77,35 +81,25 @@ export class FrontDoor {
     return this.#refused;
   }
 
-  /** Hands over who waits for a worker. */
-  workerReady(): void {
-    const waiting = this.#waiting;
-    this.#waiting = [];
-    for (const one of waiting) this.#hand(one);
-  }
-
-  /** Closes a connection that waits for a worker. */
-  drop(id: number): void {
-    const index = this.#waiting.findIndex(({ connection }) => connection.id === id);
-    const [dropped] = index < 0 ? [] : this.#waiting.splice(index, 1);
-    if (!dropped) return;
-    this.#options.connections.closed(id);
-    dropped.socket.destroy();
-  }
-
   /** Mentions a refusal in the log, not each of a flood. */
   noteRefusal(address: string, reason: string): void {
     this.#refused++;
     const now = performance.now();
-    if (now - this.#lastRefusalLog < REFUSAL_LOG_INTERVAL_MS) return;
+    if (now - this.#lastRefusalLog < FLOOD_LOG_INTERVAL_MS) return;
     this.#lastRefusalLog = now;
     this.#options.log.warn({ audit: true, remoteAddress: plainAddress(address), reason }, "connections refused");
+  }
+
+  /** Tells all who come, and who wait, that they are not served, with `reason`. */
+  refuseAll(reason: string): void {
+    this.#options.connections.closedFor = reason;
+    this.line.sendAway((socket) => sendAway(socket, reason));
   }
 
   /** Accepts nothing any more. */
   close(): void {
     for (const server of this.#servers) server.close();
-    for (const { socket } of this.#waiting) socket.destroy();
+    this.line.close();
   }
 
   async #listen(addresses: readonly ListenAddress[]): Promise<void> {
@@ -144,19 +138,19 @@ export class FrontDoor {
       else sendAway(socket, connection);
       return;
     }
-    this.#hand({ connection, socket, address, proxied });
+    this.line.add({ connection, socket, proxied });
   }
 
-  #hand(waiting: Waiting): void {
-    const { connection, socket, address, proxied } = waiting;
-    // A balancer's connections come from anybody.
-    const worker = this.#options.pool.choose(proxied ? undefined : address);
-    if (!worker) {
-      this.#waiting.push(waiting);
-      return;
-    }
-    connection.worker = worker;
-    worker.hand({ type: "connection", id: connection.id, address, proxied }, socket);
+  /** No client's fault: the operator has to give the gateway more. */
+  #noteGivenUp(address: string, reason: string): void {
+    this.#refused++;
+    this.#givenUp++;
+    const now = performance.now();
+    if (now - this.#lastGivenUpLog < FLOOD_LOG_INTERVAL_MS) return;
+    this.#lastGivenUpLog = now;
+    const fields = { audit: true, remoteAddress: plainAddress(address), reason, connections: this.#givenUp };
+    this.#options.log.warn(fields, "connections given up");
+    this.#givenUp = 0;
   }
 }
 

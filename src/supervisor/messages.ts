@@ -40,6 +40,8 @@ export type ToWorker =
   | { readonly type: "listening"; readonly port: number }
   /** Comes with the socket. `proxied`: a PROXY header comes first. */
   | { readonly type: "connection"; readonly id: number; readonly address: string; readonly proxied: boolean }
+  /** Comes behind each `connection`: its socket is there now, or lost. */
+  | { readonly type: "handed"; readonly id: number }
   /** What becomes of a proxied connection whose address is known now. */
   | { readonly type: "verdict"; readonly id: number; readonly refusal: string | undefined }
   /** The connection has to end. */
@@ -64,6 +66,8 @@ export type ToSupervisor =
   | { readonly type: "pong" }
   /** The socket has arrived. */
   | { readonly type: "taken"; readonly id: number }
+  /** The socket has not arrived, and will not. */
+  | { readonly type: "lost"; readonly id: number }
   /** The PROXY header named this address. */
   | { readonly type: "named"; readonly id: number; readonly address: string }
   /** How far the connection has come towards a login. */

@@ -139,7 +139,7 @@ export class Supervisor {
       evicted: (address, reason) => door.noteRefusal(address, reason),
       end: ({ worker, id }, reason) => {
         if (worker) worker.send({ type: "end", id, reason });
-        else this.#parts?.door.drop(id);
+        else door.line.drop(id);
       },
     });
     const door = new FrontDoor({
@@ -149,6 +149,7 @@ export class Supervisor {
       pool: this.#pool,
       log,
       portFallback: this.#options.portFallback,
+      longestWaitMs: server.limits.loginGrace,
     });
     const budget = new BudgetShares<WorkerProcess>({
       total: server.memoryBudget,
@@ -206,7 +207,7 @@ export class Supervisor {
     parts.log.info({ worker: worker.slot, pid: worker.pid }, "worker ready");
     worker.send({ type: "listening", port: parts.door.addresses[0]?.port ?? 0 });
     parts.budget.add(worker);
-    parts.door.workerReady();
+    parts.door.line.advance();
   }
 
   #message(worker: WorkerProcess, message: ToSupervisor): void {
@@ -247,7 +248,10 @@ export class Supervisor {
     const { connections, penalties, budget, door } = parts;
     switch (message.type) {
       case "taken":
-        worker.taken(message.id);
+        door.line.taken(worker, message.id);
+        return;
+      case "lost":
+        door.line.lost(message.id);
         return;
       case "named": {
         const refusal = connections.named(message.id, message.address);
@@ -304,7 +308,9 @@ export class Supervisor {
       this.#settle?.reject(failure?.isUsage ? new ConfigError(message) : new Error(message));
     }
     this.#parts?.budget.remove(worker);
-    return { connections: this.#parts?.connections.workerGone(worker) ?? 0 };
+    const connections = this.#parts?.connections.workerGone(worker) ?? 0;
+    this.#parts?.door.line.workerGone(worker);
+    return { connections };
   }
 
   async #askMetrics(): Promise<WorkerFigures[]> {
@@ -327,8 +333,8 @@ export class Supervisor {
   }
 
   async #drain(): Promise<void> {
-    const { connections, settings } = this.#parts ?? {};
-    if (connections) connections.closedFor = "the server is shutting down";
+    const { door, settings } = this.#parts ?? {};
+    door?.refuseAll("the server is shutting down");
     await this.#pool.end(settings?.server.limits.drain ?? 0, SETTLE_GRACE_MS);
     await this.#close();
   }

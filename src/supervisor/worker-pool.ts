@@ -74,13 +74,18 @@ export class WorkerPool {
     return this.#restarts;
   }
 
-  /** The worker for a connection from `address`: where its others are, else that with the least to do; undefined if there is none. */
+  /**
+   * The worker for a connection from `address`: where its others are, else that with the least to do; undefined while none
+   * has room for one more on its way.
+   */
   choose(address: string | undefined): WorkerProcess | undefined {
     let least: WorkerProcess | undefined;
     for (const worker of this.ready) {
       if (address !== undefined && worker.attracts(address)) return worker;
     }
-    for (const worker of this.ready) if (!least || worker.load < least.load) least = worker;
+    for (const worker of this.ready) {
+      if (!worker.isFull && (!least || worker.load < least.load)) least = worker;
+    }
     return least;
   }
 

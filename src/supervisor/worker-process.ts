@@ -47,6 +47,8 @@ const MOST_REMEMBERED = 4096;
 const SETTLED_WEIGHT = 1 / 16;
 /** What a socket weighs that the worker has not taken yet: it is stuck. */
 const UNTAKEN_WEIGHT = 16;
+/** Sockets on the way to a worker at once; see `WaitingLine`. */
+const MOST_UNTAKEN = 16;
 
 /** Told what a worker says and when it is gone. */
 export interface WorkerEvents {
@@ -63,8 +65,8 @@ export class WorkerProcess {
   readonly #child: ChildProcess;
   #open = 0;
   #fresh = 0;
-  /** Handed over and not taken yet: should the process end first, nobody else would close them. */
-  readonly #untaken = new Map<number, Socket>();
+  /** Sockets that were handed over and are not settled yet. */
+  #untaken = 0;
   #busyShare = 0;
   readonly #addresses = new Map<string, number>();
   /** Addresses without a connection, and when they had their last one; the oldest first. */
@@ -84,8 +86,6 @@ export class WorkerProcess {
       isGone = true;
       const wasReady = this.isReady;
       this.isReady = false;
-      for (const socket of this.#untaken.values()) socket.destroy();
-      this.#untaken.clear();
       events.gone(how, wasReady);
     };
     this.#child.on("message", (message) => events.message(message as ToSupervisor));
@@ -106,14 +106,19 @@ export class WorkerProcess {
   /** How busy it is: the lowest is given the next connection. */
   get load(): number {
     const busy = this.#open > 0 ? this.#busyShare * BUSY_WEIGHT : 0;
-    return busy + this.#fresh + (this.#open - this.#fresh) * SETTLED_WEIGHT + this.#untaken.size * UNTAKEN_WEIGHT;
+    return busy + this.#fresh + (this.#open - this.#fresh) * SETTLED_WEIGHT + this.#untaken * UNTAKEN_WEIGHT;
+  }
+
+  /** True while so many sockets are on their way to it that further ones should wait. */
+  get isFull(): boolean {
+    return this.#untaken >= MOST_UNTAKEN;
   }
 
   /** True if a further connection from `address` should come to those that are here. */
   attracts(address: string): boolean {
     const here = this.#addresses.get(address) ?? 0;
     const isKnown = here > 0 || performance.now() - (this.#left.get(address) ?? Number.NEGATIVE_INFINITY) < REMEMBERED_MS;
-    return isKnown && here < TOGETHER && this.#untaken.size < TOGETHER && this.#busyShare < TOO_BUSY;
+    return isKnown && here < TOGETHER && this.#untaken < TOGETHER && this.#busyShare < TOO_BUSY;
   }
 
   /** Sends a message; one that cannot be sent is lost with its process. */
@@ -122,23 +127,24 @@ export class WorkerProcess {
   }
 
   /**
-   * Hands a socket over that nobody has read from; it is no longer the caller's. Our copy is kept until the worker says that
-   * it has its own: Node 20 and 24 never close, nor report, what they had queued for a process that is killed.
+   * Hands a socket over that nobody has read from. The caller closes it when the worker has its own, or this process is gone:
+   * Node 20 and 24 never close, nor report, what they had queued for a process that is killed. The word behind it lets the
+   * worker tell if a socket did not come, of which Node says nothing either.
    */
   hand(message: Extract<ToWorker, { type: "connection" }>, socket: Socket): void {
     this.#open++;
     this.#fresh++;
-    this.#untaken.set(message.id, socket);
+    this.#untaken++;
     this.#addresses.set(message.address, (this.#addresses.get(message.address) ?? 0) + 1);
     this.#child.send(message, socket, { keepOpen: true }, (error) => {
       if (error) socket.destroy();
     });
+    this.send({ type: "handed", id: message.id });
   }
 
-  /** The worker has a socket that was handed over. */
-  taken(id: number): void {
-    this.#untaken.get(id)?.destroy();
-    this.#untaken.delete(id);
+  /** A socket that was handed over has been taken, or given up. */
+  settled(): void {
+    this.#untaken--;
   }
 
   /** A connection that was handed over from `address` is gone. */
