@@ -121,6 +121,12 @@ export class ByteCursor {
     return join64(low, this.u32());
   }
 
+  /** As `longint`, of any size, as a string that no other number has: inode numbers may have all 64 bits. */
+  longintText(): string {
+    const short = this.i32();
+    return short === -1 ? this.latin1(8) : `${short}`;
+  }
+
   /** Length-prefixed string of at most 0x7fff bytes (rsync io.c `read_vstring`). */
   vstring(): string {
     let length = this.u8();

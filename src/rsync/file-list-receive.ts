@@ -67,6 +67,9 @@ export class FileListDecoder {
   #mode = 0;
   #mtime = 0;
   #nameBytes = 0;
+  /** Device of the last entry that has one, and numbers of hard-linked files by device and inode (protocol 29). */
+  #device = "";
+  readonly #files = new Map<string, number>();
   #hierarchy: string | undefined;
 
   constructor(options: ServerOptions, format: FileListFormat, limits: FileListLimits = DEFAULT_LIMITS) {
@@ -135,7 +138,8 @@ export class FileListDecoder {
       size: this.list.size(first),
       mtime: this.#mtime,
       mode: this.#mode,
-      flags: EntryFlag.hardLink,
+      flags: 0,
+      group: first + 1,
       checksum: this.list.checksum(first)?.slice(),
       target: this.list.target(this.list.name(first)),
     });
@@ -153,12 +157,9 @@ export class FileListDecoder {
     if (this.#options.owner && !(flags & Xmit.sameUid)) this.#id(cursor, flags & Xmit.userNameOrSameDevice);
     if (this.#options.group && !(flags & Xmit.sameGid)) this.#id(cursor, flags & Xmit.groupNameOrByteMinor);
     const device = (type === "device" && this.#options.devices) || (type === "special" && this.#options.specials && protocol < 31);
-    if (device) this.#device(cursor, flags);
+    if (device) this.#deviceNumbers(cursor, flags);
     const target = type === "symlink" && this.#options.links ? this.#linkTarget(cursor) : undefined;
-    if (protocol < 30 && this.#options.hardLinks && flags & Xmit.hardLinked) {
-      if (!(flags & Xmit.userNameOrSameDevice)) cursor.longint();
-      cursor.longint();
-    }
+    const group = this.#options.hardLinks && flags & Xmit.hardLinked ? this.#group(cursor, flags) : 0;
     const checksum = this.#options.checksum && type === "file" ? cursor.bytes(CHECKSUM_LENGTH) : undefined;
     const isDirectory = type === "directory";
     this.#mode = mode;
@@ -171,7 +172,24 @@ export class FileListDecoder {
       flags: isDirectory ? this.#directoryFlags(flags, name) : 0,
       checksum,
       target,
+      group,
     });
+  }
+
+  /**
+   * What names of the same file have in common, counted from 1: the number of the first. Below protocol 30 device and
+   * inode tell which those are.
+   */
+  #group(cursor: ByteCursor, flags: number): number {
+    const own = this.list.length + 1;
+    if (this.#format.protocol >= 30) return own;
+    if (!(flags & Xmit.userNameOrSameDevice)) this.#device = cursor.longintText();
+    const file = `${this.#device}:${cursor.longintText()}`;
+    const known = this.#files.get(file);
+    if (known !== undefined) return known;
+    this.#limits.hold?.(file.length);
+    this.#files.set(file, own);
+    return own;
   }
 
   #add(entry: FileEntry): void {
@@ -184,7 +202,7 @@ export class FileListDecoder {
     if (this.#format.protocol >= 30 && nameFollows) cursor.bytes(cursor.u8());
   }
 
-  #device(cursor: ByteCursor, flags: number): void {
+  #deviceNumbers(cursor: ByteCursor, flags: number): void {
     if (!(flags & Xmit.sameMajorOrNoContent)) this.#int30(cursor);
     if (this.#format.protocol >= 30) cursor.varint();
     else if (flags & Xmit.groupNameOrByteMinor) cursor.u8();

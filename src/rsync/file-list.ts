@@ -47,8 +47,6 @@ export const EntryFlag = {
   top: 2,
   /** Another entry of the same name comes first: nothing is done for this one. */
   duplicate: 4,
-  /** Part of a group of hard links, not the first. */
-  hardLink: 8,
 } as const;
 
 /** One entry, to add it. Times in whole seconds. */
@@ -62,6 +60,8 @@ export interface FileEntry {
   readonly checksum?: Uint8Array | undefined;
   /** Where a symbolic link points. */
   readonly target?: string | undefined;
+  /** A number that names of the same file have in common (`-H`); 0 or undefined: no other names. */
+  readonly group?: number | undefined;
 }
 
 /** See the head of this file. Positions count from 0. */
@@ -72,6 +72,7 @@ export class FileList {
   #modes = new Uint16Array(256);
   #flags = new Uint8Array(256);
   #checksums: Uint8Array | undefined;
+  #groups: Uint32Array | undefined;
   readonly #targets = new Map<string, string>();
   /** Position in the order the list was sent, by position; undefined while both are the same. */
   #sentOrder: Uint32Array | undefined;
@@ -125,6 +126,16 @@ export class FileList {
     return this.#checksums?.subarray(position * CHECKSUM_LENGTH, (position + 1) * CHECKSUM_LENGTH);
   }
 
+  /** The number that all names of the same file have; 0 if nothing was said about other names. */
+  group(position: number): number {
+    return this.#groups?.[position] ?? 0;
+  }
+
+  /** True if any name has such a number. */
+  get hasGroups(): boolean {
+    return this.#groups !== undefined;
+  }
+
   /** Where the symbolic link `name` points. */
   target(name: string): string | undefined {
     return this.#targets.get(name);
@@ -140,6 +151,10 @@ export class FileList {
     this.#modes[position] = entry.mode;
     this.#flags[position] = entry.flags;
     if (entry.target !== undefined) this.#targets.set(entry.name, entry.target);
+    if (entry.group) {
+      this.#groups ??= new Uint32Array(this.#sizes.length);
+      this.#groups[position] = entry.group;
+    }
     if (!entry.checksum) return;
     this.#checksums ??= new Uint8Array(this.#sizes.length * CHECKSUM_LENGTH);
     this.#checksums.set(entry.checksum, position * CHECKSUM_LENGTH);
@@ -150,6 +165,7 @@ export class FileList {
     this.#mtimes = copyInto(new Float64Array(capacity), this.#mtimes);
     this.#modes = copyInto(new Uint16Array(capacity), this.#modes);
     this.#flags = copyInto(new Uint8Array(capacity), this.#flags);
+    if (this.#groups) this.#groups = copyInto(new Uint32Array(capacity), this.#groups);
     if (this.#checksums) this.#checksums = copyInto(new Uint8Array(capacity * CHECKSUM_LENGTH), this.#checksums);
   }
 
@@ -165,6 +181,7 @@ export class FileList {
     const modes = new Uint16Array(count);
     const flags = new Uint8Array(count);
     const checksums = this.#checksums ? new Uint8Array(count * CHECKSUM_LENGTH) : undefined;
+    const groups = this.#groups && new Uint32Array(count);
     for (let position = 0; position < count; position++) {
       const old = order[position] ?? 0;
       names[position] = this.name(old);
@@ -172,6 +189,7 @@ export class FileList {
       mtimes[position] = this.mtime(old);
       modes[position] = this.mode(old);
       flags[position] = this.#flags[old] ?? 0;
+      if (groups) groups[position] = this.group(old);
       const checksum = this.checksum(old);
       if (checksum) checksums?.set(checksum, position * CHECKSUM_LENGTH);
     }
@@ -181,6 +199,7 @@ export class FileList {
     this.#modes = modes;
     this.#flags = flags;
     this.#checksums = checksums;
+    this.#groups = groups;
     if (!keepSentOrder) return;
     this.#sentOrder = order;
     const positions = new Uint32Array(count);
@@ -228,7 +247,7 @@ export class FileList {
   }
 }
 
-function copyInto<T extends Float64Array | Uint16Array | Uint8Array>(target: T, source: T): T {
+function copyInto<T extends Float64Array | Uint32Array | Uint16Array | Uint8Array>(target: T, source: T): T {
   target.set(source);
   return target;
 }

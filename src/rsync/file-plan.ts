@@ -19,8 +19,13 @@ import type { Basis, Upload } from "./upload.ts";
 
 /** What is to be done about a file. */
 export type Plan =
-  /** Everything happened already, or happens in `act`; then `item` is reported. */
-  | { readonly kind: "local"; readonly act?: (() => void) | undefined; readonly item?: Item | undefined }
+  /** Everything happened already, or happens in `act`; then `item` is reported. `isSkipped`: nothing is done for this name. */
+  | {
+      readonly kind: "local";
+      readonly act?: (() => void) | undefined;
+      readonly item?: Item | undefined;
+      readonly isSkipped?: boolean;
+    }
   | {
       readonly kind: "transfer";
       readonly item: Item;
@@ -67,7 +72,7 @@ export class FilePlanner {
   }
 
   #skip(text: string): Plan | undefined {
-    return this.#run.levels.skip > 0 ? { kind: "local", act: () => this.#run.info(text) } : undefined;
+    return this.#run.levels.skip > 0 ? { kind: "local", act: () => this.#run.info(text), isSkipped: true } : undefined;
   }
 
   /** Without itemised output a file that is not sent is told of in words. */
@@ -200,7 +205,8 @@ export class FilePlanner {
       this.#mention(position, differences !== 0);
       if (!options.dryRun) this.#upload.confirm(position);
     };
-    const plan: Plan | undefined = options.removeSourceFiles || item ? { kind: "local", act, item } : undefined;
+    const isAwaited = options.removeSourceFiles || this.#upload.links?.isLinked(position) === true;
+    const plan: Plan | undefined = isAwaited || item ? { kind: "local", act, item } : undefined;
     if (differences === 0 || options.dryRun) return plan;
     return this.#setAttributes(position, path, existing, differences).then(() => plan);
   }
@@ -304,6 +310,7 @@ export class FilePlanner {
       const why = error;
       return {
         kind: "local",
+        isSkipped: true,
         act: () => {
           if (why.code === "not-empty") this.#run.info(`cannot delete non-empty directory: ${name}`);
           else this.#run.failure("generator", "delete_file: rmdir", path, why);
@@ -338,7 +345,8 @@ export class FilePlanner {
       if (!this.#run.options.dryRun) this.#upload.confirm(position);
     };
     const link: Item = { flags: ItemFlag.localChange | ItemFlag.nameFollows, name: "" };
-    return { kind: "local", act, item: this.#reportsUnchanged ? (isLinked ? link : { flags: 0 }) : undefined };
+    const item = this.#reportsUnchanged ? (isLinked ? link : { flags: 0 }) : undefined;
+    return { kind: "local", act, item, isSkipped: this.#alternates?.kind === "compare" };
   }
 
   /** The file is missing, but directories were named where a like one may be. */

@@ -10,6 +10,7 @@ import { IoError } from "./exit-codes.ts";
 import { type FileIndexEncoder, NDX_DONE } from "./file-index.ts";
 import { destinationMode } from "./file-mode.ts";
 import type { FilePlanner, Plan } from "./file-plan.ts";
+import type { HardLinks, LinkDecision } from "./hard-links.ts";
 import { inOrder } from "./in-order.ts";
 import { encodeItem, type Item, ItemFlag } from "./item.ts";
 import { parentName, shownName } from "./names.ts";
@@ -23,6 +24,9 @@ const WINDOW = 32;
 
 /** What is done for one entry when its turn comes. */
 type Step = (() => void | Promise<void>) | undefined;
+
+/** Flags that tell how a file differs from what is there. */
+const DIFFERENCES = ItemFlag.isNew | ItemFlag.reportSize | ItemFlag.reportTime | ItemFlag.reportPerms;
 
 /** What a generator works with. */
 export interface GeneratorParts {
@@ -43,6 +47,8 @@ export class Generator {
   readonly #removals: Removals;
   readonly #beforeDirectory: (position: number) => Promise<void>;
   #skippedBelow: string | undefined;
+  /** What the step of a name with hard links came to; undefined: nothing is done for it. */
+  #linkedPlan: Plan | undefined;
   /** Names of directories of the list where a file is and stays (`--ignore-existing`). */
   readonly #files = new Set<string>();
 
@@ -88,6 +94,15 @@ export class Generator {
 
   #act(position: number, step: Step): void | Promise<void> {
     this.#upload.decidedBefore(position);
+    const { links } = this.#upload;
+    if (links?.isLinked(position)) {
+      this.#linkedPlan = undefined;
+      return this.#actOnce(position, step ?? (() => undefined))?.then(() => this.#linked(links, position, this.#linkedPlan));
+    }
+    return this.#actOnce(position, step);
+  }
+
+  #actOnce(position: number, step: Step): undefined | Promise<void> {
     const isDirectory = this.#upload.list.isDirectory(position);
     if (this.#files.size > 0 && this.#files.has(parentName(this.#upload.list.name(position)))) {
       return this.#actLater(position, () => this.#belowFile(position, step), isDirectory);
@@ -169,11 +184,53 @@ export class Generator {
 
   #stepFor(position: number, plan: Plan | undefined): Step {
     if (!plan) return undefined;
-    if (plan.kind === "transfer") return () => this.#transfer(position, plan.item, plan);
-    return () => {
-      plan.act?.();
-      if (plan.item) this.#report(position, plan.item);
-    };
+    if (this.#upload.links?.isLinked(position)) {
+      return () => {
+        this.#linkedPlan = plan;
+      };
+    }
+    return () => this.#carryOut(position, plan);
+  }
+
+  #carryOut(position: number, plan: Plan): void {
+    if (plan.kind === "transfer") {
+      this.#transfer(position, plan.item, plan);
+      return;
+    }
+    plan.act?.();
+    if (plan.item) this.#report(position, plan.item);
+  }
+
+  /** A name with hard links is stored as a file of its own; then it is told that a link cannot be made. A dry run tells of the link. */
+  #linked(links: HardLinks, position: number, plan: Plan | undefined): void {
+    const { dryRun, times } = this.#run.options;
+    const isSkipped = !plan || (plan.kind === "local" && plan.isSkipped === true);
+    const flags = plan?.item?.flags ?? 0;
+    const decisions = links.turn(position, isSkipped ? "skipped" : flags & ItemFlag.isNew ? "missing" : "there");
+    const isLeader = decisions[0]?.position === position && decisions[0].leader === position;
+    if (plan && (isSkipped || isLeader || !dryRun)) this.#carryOut(position, plan);
+    for (const decision of decisions) {
+      const isEarlier = decision.position !== position;
+      if (decision.position === decision.leader) {
+        if (isEarlier) this.#leads(links, decision.leader);
+      } else if (dryRun) {
+        const differences = isEarlier ? ItemFlag.isNew : (flags & DIFFERENCES) | (times ? 0 : ItemFlag.reportTime);
+        const name = this.#upload.list.name(decision.leader);
+        this.#report(decision.position, { flags: differences | ItemFlag.localChange | ItemFlag.nameFollows, name });
+      } else this.#cannotLink(decision);
+    }
+  }
+
+  /** The name waited, and stands for its group now that those after it are skipped. */
+  #leads(links: HardLinks, leader: number): void {
+    if (this.#run.options.dryRun) this.#report(leader, { flags: ItemFlag.transfer | ItemFlag.isNew });
+    else if (links.wasStored(leader)) this.#upload.confirm(leader);
+  }
+
+  #cannotLink({ position, leader }: LinkDecision): void {
+    const path = this.#upload.path(position) ?? this.#upload.shown(position);
+    const why = new FsError("unsupported", "stored as a file of its own");
+    this.#run.problem(`rsync: [generator] link "${path}" => ${this.#upload.shown(leader)} failed: ${reasonText(why)}`);
   }
 
   #report(position: number, item: Item): void {

@@ -54,7 +54,6 @@ export async function serveUpload(run: Run): Promise<void> {
   await sortFileList(list, options.iconv);
   if (options.relative) list.stripRoot();
   const byName = await list.indexNames();
-  if (options.hardLinks) tellOfHardLinks(run, list);
   if (options.pruneEmptyDirs) pruneEmptyDirectories(list, byName, new FilterList(rules, "receiver", ""));
   const argument = options.paths[0]?.text || ".";
   const begun = sendsWholeRoot(run, list) ? await beginWalk(run.fileSystem, absolutePath(argument)) : undefined;
@@ -107,13 +106,6 @@ async function receiveList(run: Run): Promise<ReceivedFileList> {
   if (forwarded.status === "rejected") throw forwarded.reason;
   if (received.status === "rejected") throw received.reason;
   return received.value;
-}
-
-/** `-H`: every name is stored as a file of its own, which the client is told once. */
-function tellOfHardLinks(run: Run, list: FileList): void {
-  let links = 0;
-  for (let position = 0; position < list.length; position++) if (list.has(position, EntryFlag.hardLink)) links++;
-  if (links > 0 && run.levels.nonreg > 0) run.info(`storing ${links} hard link${links === 1 ? "" : "s"} as files of their own`);
 }
 
 /** True if a directory, or one above it, is in the list. */

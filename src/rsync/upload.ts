@@ -5,7 +5,8 @@
 import type { Continuation } from "./continuation.ts";
 import { type Destination, destinationPath } from "./destination.ts";
 import type { DestinationIndex } from "./destination-index.ts";
-import type { FileList } from "./file-list.ts";
+import { EntryFlag, type FileList } from "./file-list.ts";
+import { HardLinks } from "./hard-links.ts";
 import { Tag } from "./multiplex.ts";
 import { shownName } from "./names.ts";
 import type { Run } from "./run.ts";
@@ -27,6 +28,8 @@ export class Upload {
   readonly byName: ReadonlyMap<string, number>;
   readonly destination: Destination;
   readonly index: DestinationIndex;
+  /** `-H`: names of the list that are the same file; undefined if there are none. */
+  readonly links: HardLinks | undefined;
   /** Positions asked for and not answered yet. */
   readonly #requested: Uint8Array;
   /** By position, for requests that sent sums. */
@@ -54,6 +57,7 @@ export class Upload {
     this.destination = destination;
     this.index = index;
     this.#requested = new Uint8Array(list.length);
+    this.links = HardLinks.of(list, (position) => !list.has(position, EntryFlag.duplicate));
   }
 
   /** The virtual path of an entry; undefined if its name cannot be one. */
@@ -123,6 +127,7 @@ export class Upload {
 
   /** Tells the client that a file arrived safely (`--remove-source-files`: it deletes its own). */
   confirm(position: number): void {
-    if (this.run.options.removeSourceFiles) this.run.writer.numberMessage(Tag.success, this.list.indexOf(position));
+    if (!this.run.options.removeSourceFiles || this.links?.isAsWanted(position) === false) return;
+    this.run.writer.numberMessage(Tag.success, this.list.indexOf(position));
   }
 }

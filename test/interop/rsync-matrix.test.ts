@@ -2,7 +2,7 @@
  * Every option a customer types, up and down, against our server and against the real one on a local directory: the
  * trees on both sides, the exit status and the output must be the same. Nothing here is typed by hand as expected.
  */
-import { existsSync, linkSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
@@ -345,18 +345,6 @@ describe.skipIf(!present).each(Object.entries(STORES))("rsync with files in %s",
     it.each(cases.map((test) => [`${test.options} ${test.paths?.join(" ") ?? ""}`, test] as const))("%s", async (_name, test) => {
       await compare(test, up, []);
       if (kind === "memory") await forget();
-    });
-    it.runIf(up && kind === "memory")("stores hard links as files of their own, and says so", async () => {
-      serial++;
-      const directory = join(work, `links${serial}`);
-      writeTree(join(directory, "src"), { "one.txt": { content: "linked" } });
-      linkSync(join(directory, "src/one.txt"), join(directory, "src/two.txt"));
-      const { status, stdout, stderr } = await runRsync(server.place, ["-aHi", "src/", `host:.${MOUNT}/links`], directory);
-      expect({ status, stderr }).toEqual({ status: 0, stderr: "" });
-      expect(stdout).toContain("storing 1 hard link as files of their own\n");
-      expect(await describeFileSystem(files.fs, `${MOUNT}/links`, false)).toEqual(['one.txt 644  "linked"', 'two.txt 644  "linked"']);
-      // Without -H nobody asked.
-      expect((await runRsync(server.place, ["-ai", "src/", `host:.${MOUNT}/links`], directory)).stdout).not.toContain("hard link");
     });
     it.each(kind === "memory" ? ["29", "30"] : [])("protocol %s", async (protocol) => {
       for (const options of ["-a", "-az --delete", "-ac", "-a --append", "-aH --files-from=LIST", "-a --files-from=REMOTE"]) {
