@@ -1,19 +1,25 @@
-/** Runs a client's tests against a gateway on local disk and against one on the S3 test server. */
+/**
+ * Runs a client's tests against a gateway on local disk and against one on the S3 test server; `INTEROP_STORES=versitygw`
+ * or `=rgw` (or both, by a comma) runs them against these instead.
+ */
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect } from "vitest";
-import { BUCKET, type GatewayOptions, startGateway, type TestGateway } from "../support/gateway.ts";
+import { type ForeignTestStore, foreignTestStore } from "../support/foreign-test-store.ts";
+import { BUCKET, type GatewayOptions, PREFIX, startGateway, type TestGateway } from "../support/gateway.ts";
 import { requireTool } from "../support/require-tool.ts";
+import { type ForeignS3, startRgw } from "../support/rgw.ts";
 import { type S3Server, startS3Server } from "../support/s3-server/s3-server.ts";
 import { SshSftpClient } from "../support/ssh-sftp-client.ts";
 import { sha256, type TestStore } from "../support/test-store.ts";
+import { findVersitygw, startVersitygw } from "../support/versitygw.ts";
 
 /** What a test works with. */
 export interface Interop {
   readonly gateway: TestGateway;
   readonly store: TestStore;
-  /** The S3 server behind it; undefined on local disk. */
+  /** The S3 test server behind it; undefined on local disk and on a real server. */
   readonly s3: S3Server | undefined;
   /** An empty folder of this test. */
   readonly work: string;
@@ -26,14 +32,16 @@ export const STORED = "originals";
 /** Defines the same tests on both stores; skipped, by name, where a tool is missing. */
 export function onEachStore(client: string, tools: readonly string[], options: GatewayOptions, define: (at: () => Interop) => void): void {
   const isHere = requireTool("ssh-keygen", ...tools);
-  for (const kind of ["local", "s3"] as const) {
+  for (const kind of process.env.INTEROP_STORES?.split(",") ?? ["local", "s3"]) {
     describe.skipIf(!isHere)(`${client} on ${kind}`, () => {
       let gateway: TestGateway;
       let s3: S3Server | undefined;
+      let real: RealStore | undefined;
       let work: string;
       beforeAll(async () => {
         s3 = kind === "s3" ? await startS3Server({ buckets: [BUCKET] }) : undefined;
-        gateway = await startGateway({ ...options, ...(s3 && { s3 }) });
+        real = await startReal(kind);
+        gateway = await startGateway({ ...options, ...(s3 && { s3 }), ...(real && { foreign: real }) });
       });
       beforeEach(() => {
         work = mkdtempSync(join(tmpdir(), "interop-"));
@@ -45,10 +53,23 @@ export function onEachStore(client: string, tools: readonly string[], options: G
       afterAll(async () => {
         await gateway?.dispose();
         await s3?.close();
+        await real?.close();
+        await real?.server.stop();
       });
       define(() => ({ gateway, store: gateway.store, s3, work }));
     });
   }
+}
+
+/** A real server and a view of what it has. */
+type RealStore = ForeignTestStore & { readonly server: ForeignS3 };
+
+async function startReal(kind: string): Promise<RealStore | undefined> {
+  if (kind === "local" || kind === "s3") return undefined;
+  const program = kind === "versitygw" ? findVersitygw() : undefined;
+  if (kind !== "rgw" && program === undefined) throw new Error(`INTEROP_STORES: ${kind} is not here`);
+  const server = program === undefined ? await startRgw() : await startVersitygw(program);
+  return { ...(await foreignTestStore(server, BUCKET, PREFIX)), server };
 }
 
 /**

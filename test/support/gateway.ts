@@ -10,6 +10,7 @@ import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { ensureBuilt, MAIN } from "./built-gateway.ts";
 import { runOk, stopProcess } from "./processes.ts";
+import type { ForeignS3 } from "./rgw.ts";
 import type { S3Server } from "./s3-server/s3-server.ts";
 import { localTestStore, s3TestStore, type TestStore } from "./test-store.ts";
 
@@ -22,6 +23,8 @@ export const PREFIX = "collections/alice/";
 export interface GatewayOptions {
   /** Store into this server; without it into a folder. */
   readonly s3?: S3Server;
+  /** Store into this real server; the bucket is there. */
+  readonly foreign?: { readonly server: ForeignS3; readonly store: TestStore };
   /** Lines of YAML for the user, `server:` and the top level, without indentation. */
   readonly userYaml?: readonly string[];
   readonly serverYaml?: readonly string[];
@@ -65,7 +68,7 @@ export class TestGateway {
     this.#options = options;
     const files = this.#files();
     mkdirSync(files, { recursive: true });
-    this.store = options.s3 ? s3TestStore(options.s3, BUCKET, PREFIX) : localTestStore(files);
+    this.store = options.foreign?.store ?? (options.s3 ? s3TestStore(options.s3, BUCKET, PREFIX) : localTestStore(files));
   }
 
   get port(): number {
@@ -94,7 +97,7 @@ export class TestGateway {
 
   /** Writes the configuration; another one than at the start if lines are given. */
   writeConfig(options: GatewayOptions = this.#options): void {
-    const { s3 } = this.#options;
+    const s3 = this.#options.foreign?.server ?? this.#options.s3;
     const storage = s3
       ? [`storage: s3://${BUCKET}/${PREFIX}`, `s3: ${JSON.stringify({ ...connectionOf(s3), ...s3.credentials })}`]
       : [`storage: file://${this.#files()}`];
@@ -190,7 +193,7 @@ export class TestGateway {
 }
 
 /** Connection keys of a server, as the configuration names them. */
-function connectionOf(s3: S3Server): Record<string, unknown> {
+function connectionOf(s3: S3Server | ForeignS3): Record<string, unknown> {
   return { endpoint: s3.endpoint, pathStyle: true, awsRegion: s3.region };
 }
 

@@ -130,6 +130,7 @@ export class S3Requests {
       const code = plan.codes?.[fault.code] ?? fault.code;
       const translated = translateFault({ ...fault, code }, `${plan.operation} s3://${where} failed`, error);
       if (needsOperator(code)) this.#log.error({ ...fields, advice: fault.advice }, "store refuses requests");
+      else if (code === "invalid-argument") this.#log.warn({ ...fields, reason: translated.message }, "store does not accept a request");
       throw translated;
     }
     this.#log.debug({ ...fields, attempt: progress.attempts, waitMs }, "store request is tried again");

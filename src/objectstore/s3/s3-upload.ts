@@ -96,7 +96,8 @@ export async function createS3Upload(
         const confirmed: ChecksumMode = answer.ChecksumType === "FULL_OBJECT" ? "full-object" : "parts";
         return { uploadId: answer.UploadId, mode: checksum ? confirmed : "none" };
       };
-      if (withoutChecksums.has(endpoint)) return create(false);
+      // Parts that are copied would spoil the checksum of the whole.
+      if (withoutChecksums.has(endpoint) || rangeChecksums.get(endpoint) === "of-source") return create(false);
       try {
         return await create(true);
       } catch (error) {
@@ -213,7 +214,6 @@ class S3Upload implements MultipartUpload {
     if (this.#mode === "none" || part.crc32 === undefined || rangeChecksums.get(endpoint) === "right") return part;
     if (!(await this.#isOfSource(part.crc32, source))) return part;
     // The object would be published with a wrong checksum: readers that verify it could not read it.
-    withoutChecksums.add(endpoint);
     return throughHere();
   }
 

@@ -21,6 +21,8 @@ export interface StoreState {
   readonly md5: boolean;
   /** Whether a copied range wrongly gets the checksum of its whole source. */
   readonly copiesSourceChecksum: boolean;
+  /** Whether completing an upload takes the checksum of every part, if it was begun with checksums. */
+  readonly wantsChecksumsAgain: boolean;
   /** Whether completing an upload again answers as the first time, as long as the server lives. */
   readonly rememberCompleted: boolean;
   readonly completed: Map<string, StoredObject>;

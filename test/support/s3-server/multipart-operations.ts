@@ -86,7 +86,8 @@ export async function completeMultipartUpload(exchange: Exchange): Promise<Reply
   const body = await receive({ isDocument: true });
   if (remembered) return completeReply(exchange, remembered);
   const upload = uploadOf(exchange);
-  const parts = listedParts(upload, Buffer.concat(body.chunks).toString("utf8"));
+  const wantsChecksums = upload.checksumAlgorithm === "crc32" && (upload.checksumType === "COMPOSITE" || state.wantsChecksumsAgain);
+  const parts = listedParts(upload, Buffer.concat(body.chunks).toString("utf8"), wantsChecksums);
   checkParts(parts, state.minPartSize);
   checkWriteConditions(request, bucket, request.key);
   const object = assemble(request, upload, parts, state.now());
@@ -108,8 +109,8 @@ function completeReply({ request, bucket }: Exchange, object: StoredObject): Rep
   return xmlReply(document("CompleteMultipartUploadResult", ...content));
 }
 
-/** The parts a Complete names, checked against those stored. */
-function listedParts(upload: UnfinishedUpload, xml: string): UploadedPart[] {
+/** The parts a Complete names, checked against those stored; `wantsChecksums`: each must come with its own. */
+function listedParts(upload: UnfinishedUpload, xml: string, wantsChecksums: boolean): UploadedPart[] {
   let last = 0;
   const parts: UploadedPart[] = [];
   for (const item of elementsOf(xml, "Part")) {
@@ -124,7 +125,7 @@ function listedParts(upload: UnfinishedUpload, xml: string): UploadedPart[] {
         details: { PartNumber: String(number) },
       });
     }
-    if (upload.checksumType === "COMPOSITE" && upload.checksumAlgorithm === "crc32" && checksum === undefined) {
+    if (wantsChecksums && checksum === undefined) {
       const text = `The upload was created using a crc32 checksum. The complete request must include the checksum for each part. It was missing for part ${number} in the request.`;
       throw new S3Error(400, "InvalidRequest", text);
     }

@@ -39,6 +39,8 @@ export interface S3ServerOptions {
   readonly md5?: boolean;
   /** Take the checksum of the whole source for that of a copied range, as versitygw 1.4 does (default false). */
   readonly copiesSourceChecksum?: boolean;
+  /** Refuse to complete an upload with checksums whose parts come without theirs, as versitygw 1.4 does (default false). */
+  readonly wantsChecksumsAgain?: boolean;
   /** Answer a repeated CompleteMultipartUpload as the first (default false: NoSuchUpload). */
   readonly rememberCompleted?: boolean;
   /** TCP port on 127.0.0.1 (default: any free one). */
@@ -83,6 +85,7 @@ export class S3Server {
       maxPutSize: options.maxPutSize ?? 5 * 1024 ** 3,
       md5: options.md5 ?? true,
       copiesSourceChecksum: options.copiesSourceChecksum ?? false,
+      wantsChecksumsAgain: options.wantsChecksumsAgain ?? false,
       rememberCompleted: options.rememberCompleted ?? false,
       completed: new Map(),
       now: () => Date.now(),

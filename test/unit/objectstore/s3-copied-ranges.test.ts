@@ -46,3 +46,24 @@ describe.each([false, true])("a store that takes the source's checksum for a ran
     }
   });
 });
+
+it("goes on with uploads that were begun with checksums before a store's were found wrong", async () => {
+  const server = await startS3Server({ buckets: ["museum"], minPartSize: PART, copiesSourceChecksum: true, wantsChecksumsAgain: true });
+  const limits = { minPartSize: PART };
+  const store = createS3Store({ bucket: "museum", endpoint: server.endpoint, pathStyle: true, ...server.credentials, limits });
+  try {
+    const bytes = pattern(3 * PART);
+    await store.put("source", [bytes]);
+    const begun = await store.createUpload("interrupted", {});
+    const first = await begun.uploadPart({ partNumber: 1, offset: 0 }, [bytes.subarray(0, PART)]);
+    await assemble(store, server, "made", 100);
+    const again = store.openUpload("interrupted", begun.uploadId);
+    const second = await again.uploadPart({ partNumber: 2, offset: PART }, [TAIL]);
+    await again.complete([first, second]);
+    const whole = Buffer.concat([bytes.subarray(0, PART), TAIL]);
+    expect(server.contents.object("museum", "interrupted")?.bytes().equals(whole)).toBe(true);
+  } finally {
+    await store.close();
+    await server.close();
+  }
+});
