@@ -27,8 +27,8 @@ export interface ResponseHead {
   readonly keepsAlive: boolean;
 }
 
-/** Parses a head: everything before the empty line, without it. Throws `MalformedResponse`. */
-export function parseResponseHead(text: string): ResponseHead {
+/** Parses a head: everything before the empty line, without it. Answers to HEAD have no body. Throws `MalformedResponse`. */
+export function parseResponseHead(text: string, isHead = false): ResponseHead {
   const [first = "", ...lines] = text.split("\r\n");
   const status = /^HTTP\/1\.([01]) ([1-9]\d\d)(?: (.*))?$/.exec(first);
   if (!status) throw new MalformedResponse("the answer is no HTTP/1.1 response");
@@ -42,7 +42,7 @@ export function parseResponseHead(text: string): ResponseHead {
   }
   const statusCode = Number(status[2]);
   const connection = (headers.connection ?? "").toLowerCase();
-  const bodyEnd = bodyEndOf(statusCode, headers);
+  const bodyEnd = isHead ? 0 : bodyEndOf(statusCode, headers);
   const keepsAlive = bodyEnd !== "close" && (status[1] === "1" ? !connection.includes("close") : connection.includes("keep-alive"));
   return { statusCode, reason: status[3] ?? "", headers: { ...headers }, bodyEnd, keepsAlive };
 }

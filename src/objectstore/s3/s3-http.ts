@@ -10,7 +10,7 @@ import type { ClientRequest, IncomingMessage, OutgoingHttpHeaders } from "node:h
 import { Agent as HttpsAgent, request as httpsRequest } from "node:https";
 import { Readable } from "node:stream";
 import { isCephRequestId } from "./condition-check.ts";
-import { S3Reader } from "./s3-reader.ts";
+import { PlainHttp } from "./plain-http.ts";
 import { TransportTimeout } from "./transport-timeout.ts";
 
 /**
@@ -111,12 +111,17 @@ export class S3Transport {
   readonly metadata = { handlerProtocol: "http/1.1" };
   readonly #options: TransportOptions;
   readonly #pools = new Map<string, Pools>();
-  readonly #reader: S3Reader;
+  readonly #plain: Readonly<Record<"read" | "write" | "control", PlainHttp>>;
   #isCeph: boolean | undefined;
 
   constructor(options: TransportOptions) {
     this.#options = options;
-    this.#reader = new S3Reader({ connectMs: options.connectMs, maxConnections: MAX_READ_SOCKETS });
+    const { connectMs, maxWriteSockets } = options;
+    this.#plain = {
+      read: new PlainHttp({ connectMs, maxConnections: MAX_READ_SOCKETS }),
+      write: new PlainHttp({ connectMs, maxConnections: maxWriteSockets }),
+      control: new PlainHttp({ connectMs, maxConnections: MAX_CONTROL_SOCKETS }),
+    };
   }
 
   /** Whether Ceph RGW has answered; false until the first answer. */
@@ -130,7 +135,8 @@ export class S3Transport {
     const call: S3Call = request[CALL] ?? { lane: "control" };
     const { signal } = call;
     if (signal?.aborted) return Promise.reject(signal.reason);
-    if (call.lane === "read" && request.method === "GET" && request.protocol === "http:" && !request.body) return this.#read(request, call);
+    const plain = this.#plainFor(request, call);
+    if (plain) return this.#sendPlain(plain, request, call);
     return new Promise((resolve, reject) => {
       const wire = this.#open(request, call);
       let response: IncomingMessage | undefined;
@@ -146,7 +152,7 @@ export class S3Transport {
       this.#limitConnecting(wire);
       wire.once("response", (answer) => {
         response = answer;
-        this.#isCeph ??= isCephRequestId(String(answer.headers["x-amz-request-id"]));
+        this.#hear(answer.headers["x-amz-request-id"]);
         answer.on("error", ignore);
         answer.once("end", () => {
           if (!wire.writableFinished) wire.destroy();
@@ -164,11 +170,13 @@ export class S3Transport {
     });
   }
 
-  /** Closes idle connections now and busy ones when they are done. */
+  /** Closes all connections now, but those that somebody reads from when they are done. */
   destroy(): void {
     for (const { read, write, control } of this.#pools.values()) for (const agent of [read, write, control]) agent.destroy();
     this.#pools.clear();
-    this.#reader.destroy();
+    this.#plain.read.destroy("when-done");
+    this.#plain.write.destroy("now");
+    this.#plain.control.destroy("now");
   }
 
   /** The SDK's hook for run-time extensions, which are not used. */
@@ -179,11 +187,33 @@ export class S3Transport {
     return {};
   }
 
-  async #read({ hostname, port = 80, path, query, headers }: WireRequest, call: S3Call): Promise<{ response: WireResponse }> {
-    const host = hostname.startsWith("[") ? hostname.slice(1, -1) : hostname;
-    const target = query ? withQuery(path, query) : path;
-    const response = await this.#reader.get({ host, port, path: target, headers, idleMs: this.#idleMs(call), signal: call.signal });
+  /** What sends a request that need not go through node's client. */
+  #plainFor({ protocol, method, body }: WireRequest, { lane }: S3Call): PlainHttp | undefined {
+    if (protocol !== "http:") return undefined;
+    if (method === "PUT") return lane === "write" && body instanceof ChunkBody ? this.#plain.write : undefined;
+    if (body || lane === "write" || lane === "slow") return undefined;
+    if (method === "GET") return lane === "read" ? this.#plain.read : undefined;
+    return method === "HEAD" ? this.#plain[lane] : undefined;
+  }
+
+  async #sendPlain(plain: PlainHttp, request: WireRequest, call: S3Call): Promise<{ response: WireResponse }> {
+    const { method, hostname, port = 80, path, query, headers, body } = request;
+    const response = await plain.send({
+      method,
+      host: hostname.startsWith("[") ? hostname.slice(1, -1) : hostname,
+      port,
+      path: query ? withQuery(path, query) : path,
+      headers,
+      ...(body instanceof ChunkBody ? { body: body.chunks } : {}),
+      idleMs: this.#idleMs(call),
+      signal: call.signal,
+    });
+    this.#hear(response.headers["x-amz-request-id"]);
     return { response };
+  }
+
+  #hear(requestId: string | string[] | undefined): void {
+    this.#isCeph ??= isCephRequestId(String(requestId));
   }
 
   #open({ method, protocol, hostname, port, path, query, headers }: WireRequest, call: S3Call): ClientRequest {

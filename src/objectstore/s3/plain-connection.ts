@@ -1,11 +1,13 @@
 /**
- * GET requests over plain HTTP/1.1 on connections of their own, which read into one buffer of the process and hand bodies
+ * One connection for plain HTTP/1.1, one request at a time, which reads into one buffer of the process and hands bodies
  * out in slabs: node's client makes two new buffers of every piece of a body, and collecting those costs more than all
- * the rest of a download. Knows nothing of S3's operations; TLS stays with node's client.
+ * the rest of a download; its requests cost more than all the rest of a small upload, and go out in two writes. Knows
+ * nothing of S3's operations.
  */
 import { connect, type Socket } from "node:net";
 import { Readable } from "node:stream";
 import { holdSlab, poison, releaseSlab, SlabPool } from "../../slab-pool.ts";
+import { totalLength } from "../request-checks.ts";
 import { ChunkedDecoder, MalformedResponse, MAX_HEAD_BYTES, parseResponseHead, type ResponseHead } from "./http-response.ts";
 import { TransportTimeout } from "./transport-timeout.ts";
 
@@ -22,115 +24,52 @@ const IDLE_MARGIN_MS = 1_000;
 const slabs = new SlabPool(256 * 1024, 4 * 1024 * 1024);
 const sharedBuffer = Buffer.allocUnsafeSlow(READ_BUFFER_BYTES);
 
-/** One GET. */
-export interface ReadRequest {
+/** Bytes of a request's body handed to the socket before waiting for it to drain. */
+const BODY_BATCH = 1024 * 1024;
+
+/** One request. */
+export interface PlainRequest {
+  readonly method: string;
   readonly host: string;
   readonly port: number;
   /** With the query. */
   readonly path: string;
   readonly headers: Readonly<Record<string, string>>;
-  /** Longest silence while bytes are wanted. */
+  /** All there; with it `content-length` is among the headers and is right. Not changed before the answer is here whole or the request has failed. */
+  readonly body?: readonly Uint8Array[];
+  /** Longest silence while bytes are wanted or sent. */
   readonly idleMs: number;
   readonly signal?: AbortSignal | undefined;
 }
 
 /** The answer; whoever gets it reads `body` to its end or destroys it. Chunks of the body are as `ObjectBody.body` says. */
-export interface ReadResponse {
+export interface PlainResponse {
   readonly statusCode: number;
   readonly reason: string;
   readonly headers: Record<string, string>;
   readonly body: Readable;
 }
 
-/** See the head of this file. Close it with `destroy`. */
-export class S3Reader {
-  readonly #connectMs: number;
-  readonly #maxConnections: number;
-  readonly #idle = new Map<string, Connection[]>();
-  readonly #waiting: (() => void)[] = [];
-  #open = 0;
-  #isClosed = false;
-
-  constructor(options: { readonly connectMs: number; readonly maxConnections: number }) {
-    this.#connectMs = options.connectMs;
-    this.#maxConnections = options.maxConnections;
-  }
-
-  /** Sends a GET and resolves with the head of the answer. Rejects with the network's error or a `TransportTimeout`. */
-  async get(request: ReadRequest): Promise<ReadResponse> {
-    const text = requestText(request);
-    const origin = `${request.host}:${request.port}`;
-    const used = this.#takeIdle(origin);
-    if (used) {
-      try {
-        return await used.exchange(text, request);
-      } catch (error) {
-        // The store closed it just as it was used again.
-        if (used.hasHeard || request.signal?.aborted || error instanceof TransportTimeout) throw error;
-      }
-    }
-    while (this.#open >= this.#maxConnections) await new Promise<void>((resolve) => this.#waiting.push(resolve));
-    request.signal?.throwIfAborted();
-    return this.#connect(origin, request).exchange(text, request);
-  }
-
-  /** Closes idle connections now and busy ones when they are done. */
-  destroy(): void {
-    this.#isClosed = true;
-    for (const connections of this.#idle.values()) for (const connection of connections) connection.close();
-    this.#idle.clear();
-  }
-
-  #takeIdle(origin: string): Connection | undefined {
-    const idle = this.#idle.get(origin);
-    for (let connection = idle?.pop(); connection; connection = idle?.pop()) {
-      if (connection.isFresh) return connection;
-      connection.close();
-    }
-    return undefined;
-  }
-
-  #connect(origin: string, { host, port }: ReadRequest): Connection {
-    this.#open++;
-    return new Connection({
-      host,
-      port,
-      connectMs: this.#connectMs,
-      onIdle: (connection) => {
-        if (this.#isClosed) return connection.close();
-        const idle = this.#idle.get(origin) ?? [];
-        this.#idle.set(origin, idle);
-        idle.push(connection);
-      },
-      onClose: (connection) => {
-        this.#open--;
-        this.#waiting.shift()?.();
-        const idle = this.#idle.get(origin);
-        const index = idle?.indexOf(connection) ?? -1;
-        if (index >= 0) idle?.splice(index, 1);
-      },
-    });
-  }
-}
-
-interface ConnectionOptions {
+/** Where a connection goes, and who hears that it is free or gone. */
+export interface ConnectionOptions {
   readonly host: string;
   readonly port: number;
   readonly connectMs: number;
-  readonly onIdle: (connection: Connection) => void;
-  readonly onClose: (connection: Connection) => void;
+  readonly onIdle: () => void;
+  readonly onClose: () => void;
 }
 
 /** A request that is not answered whole. */
 interface Exchange {
-  readonly resolve: (response: ReadResponse) => void;
+  readonly isHead: boolean;
+  readonly resolve: (response: PlainResponse) => void;
   readonly reject: (error: unknown) => void;
   readonly idleMs: number;
   readonly endListening: () => void;
 }
 
-/** One connection: one request at a time. */
-class Connection {
+/** See the head of this file. */
+export class Connection {
   readonly #options: ConnectionOptions;
   readonly #socket: Socket;
   #exchange: Exchange | undefined;
@@ -144,6 +83,8 @@ class Connection {
   #slab: Buffer | undefined;
   #used = 0;
   #hasEnded = false;
+  /** Bytes of the request's body wait for the socket to drain. */
+  #hasMoreToSend = false;
   #idleSince = 0;
   #idleLimitMs = MAX_IDLE_MS;
   /** True once any byte of the current answer has come. */
@@ -173,32 +114,63 @@ class Connection {
     this.#socket.once("close", () => {
       clearTimeout(timer);
       this.#closed(cause);
-      options.onClose(this);
+      options.onClose();
     });
   }
 
   /** True if the store has most likely not closed it yet. */
   get isFresh(): boolean {
-    return !this.#socket.destroyed && performance.now() - this.#idleSince < this.#idleLimitMs;
+    return !this.#socket.destroyed && !this.#hasEnded && performance.now() - this.#idleSince < this.#idleLimitMs;
   }
 
-  exchange(text: string, { idleMs, signal }: ReadRequest): Promise<ReadResponse> {
+  /** True between requests. */
+  get isIdle(): boolean {
+    return this.#exchange === undefined;
+  }
+
+  /** Sends `request`, of which `text` is the head. Rejects with the network's error or a `TransportTimeout`. */
+  exchange(text: string, { method, idleMs, signal, body = [] }: PlainRequest): Promise<PlainResponse> {
     this.hasHeard = false;
     this.#head = "";
     this.#socket.ref();
     return new Promise((resolve, reject) => {
       const onAbort = (): void => void this.#socket.destroy(signal?.reason instanceof Error ? signal.reason : new Error("aborted"));
       signal?.addEventListener("abort", onAbort, { once: true });
-      this.#exchange = { resolve, reject, idleMs, endListening: () => signal?.removeEventListener("abort", onAbort) };
+      const endListening = (): void => signal?.removeEventListener("abort", onAbort);
+      this.#exchange = { isHead: method === "HEAD", resolve, reject, idleMs, endListening };
       this.#socket.setTimeout(idleMs);
       this.#socket.resume();
-      this.#socket.write(text, "latin1");
+      this.#send(text, body, 0);
       if (this.#socket.destroyed) this.#closed(undefined);
     });
   }
 
+  /** Ends it at once, and the request with it. */
   close(): void {
     this.#socket.destroy();
+  }
+
+  /** Writes the head, if it is still to come, and the body from its chunk `index` on, in batches of one system call each. */
+  #send(text: string, body: readonly Uint8Array[], index: number): void {
+    const exchange = this.#exchange;
+    let room = BODY_BATCH;
+    let next = index;
+    this.#socket.cork();
+    if (text !== "") this.#socket.write(text, "latin1");
+    for (; room > 0 && next < body.length; next++) {
+      const chunk = body[next];
+      if (chunk === undefined || chunk.byteLength === 0) continue;
+      this.#socket.write(chunk);
+      room -= chunk.byteLength;
+    }
+    this.#socket.uncork();
+    this.#hasMoreToSend = next < body.length;
+    if (!this.#hasMoreToSend) return;
+    const goOn = (): void => {
+      if (this.#exchange === exchange) this.#send("", body, next);
+    };
+    // A batch is far beyond what the socket takes without asking to wait.
+    this.#socket.once("drain", goOn);
   }
 
   #received(bytes: Buffer): void {
@@ -221,7 +193,7 @@ class Connection {
       if (this.#head.length >= MAX_HEAD_BYTES) throw new MalformedResponse("the head of the answer is too long");
       return undefined;
     }
-    const head = parseResponseHead(this.#head.slice(0, end));
+    const head = parseResponseHead(this.#head.slice(0, end), this.#exchange?.isHead);
     const rest = bytes.subarray(end + 4 - before);
     this.#head = "";
     // RFC 9110 §15.2: any number of interim answers may come first
@@ -298,12 +270,14 @@ class Connection {
     const body = this.#body;
     this.#endExchange();
     body?.push(null);
-    if (!this.#keepsAlive) return void this.#socket.destroy();
+    // An answer that came before the request was sent: nobody knows where the next one would begin.
+    const isSent = !this.#hasMoreToSend && this.#socket.writableLength === 0;
+    if (!this.#keepsAlive || !isSent) return void this.#socket.destroy();
     this.#socket.setTimeout(0);
     this.#socket.resume(); // to see it closed by the store
     this.#socket.unref();
     this.#idleSince = performance.now();
-    this.#options.onIdle(this);
+    this.#options.onIdle();
   }
 
   #closed(cause: Error | undefined): void {
@@ -354,10 +328,13 @@ class Body extends Readable {
   }
 }
 
-function requestText({ host, port, path, headers }: ReadRequest): string {
-  const lines = [`GET ${path} HTTP/1.1`];
+/** The head of a request as it is sent. Throws a `TypeError` if it cannot be. */
+export function requestText({ method, host, port, path, headers, body }: PlainRequest): string {
+  const lines = [`${method} ${path} HTTP/1.1`];
   if (headers.host === undefined) lines.push(`host: ${host.includes(":") ? `[${host}]` : host}:${port}`);
   for (const [name, value] of Object.entries(headers)) lines.push(`${name}: ${value}`);
+  if (body && headers["content-length"] !== String(totalLength(body)))
+    throw new TypeError("a body has another length than its header says");
   // biome's and node's rule for field values: nothing that could begin another line
   if (/\s/.test(path) || lines.some((line) => /[^\t\x20-\x7e\x80-\xff]/.test(line))) throw new TypeError("a header cannot be sent");
   return `${lines.join("\r\n")}\r\n\r\n`;
