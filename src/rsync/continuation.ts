@@ -5,6 +5,7 @@
 import { FsError } from "../errors.ts";
 import type { BlockSums } from "./block-sums.ts";
 import type { Run } from "./run.ts";
+import { keepsInterrupted, matchesInPlace } from "./server-options.ts";
 import { HISTORY_EVERY, type UploadNotes } from "./upload-notes.ts";
 import type { SumHeader } from "./sums.ts";
 
@@ -20,14 +21,15 @@ export interface Continuation {
   /** The upload cannot be cut to less. */
   readonly keepsAtLeast: number;
   readonly notes: UploadNotes;
+  /** Blocks told to the sender before the noted ones, which no file has: see `offerContinuation`. */
+  readonly ahead: number;
   /** How what is published under the name is cut; its blocks are counted behind the noted ones. */
   readonly published?: SumHeader;
 }
 
 /** True if this run asked for its interrupted files to be kept, and a file of `size` bytes is worth it. */
 export function isNoted({ options, notes }: Run, size: number): boolean {
-  const keeps = options.partial || options.inplace || options.append !== "no";
-  return notes !== undefined && keeps && size >= MIN_SIZE;
+  return notes !== undefined && keepsInterrupted(options) && size >= MIN_SIZE;
 }
 
 /** False if no upload of a file of `size` bytes can be gone on with in this run. */
@@ -44,7 +46,7 @@ export async function findContinuation(run: Run, path: string, size: number): Pr
     if (!upload || !notes) return undefined;
     const blocks = await usableBlocks(run, notes, Math.min(upload.length, size));
     if (blocks === 0 || blocks * notes.rules.blockLength < upload.keepsAtLeast) return undefined;
-    return { id: upload.id, blocks, keepsAtLeast: upload.keepsAtLeast, notes };
+    return { id: upload.id, blocks, keepsAtLeast: upload.keepsAtLeast, notes, ahead: 0 };
   } catch (error) {
     if (!(error instanceof FsError)) throw error;
     run.log.debug({ err: error, path }, "rsync cannot look for an interrupted upload");
@@ -72,10 +74,19 @@ export interface ContinuationOffer {
 }
 
 /**
+ * A sender that is told that its file is put together in place names no block of the basis behind which the new file is
+ * already, but for those that were found at their own place. With one block told before the noted ones each seems to lie one
+ * place later than it does, so that the sender names it where it belongs, and nowhere behind: nothing that was uploaded
+ * can be read (rsync match.c `hash_search`, `updating_basis_file`).
+ */
+const ONE_AHEAD = Buffer.alloc(4 + STRONG_LENGTH, 0xff);
+
+/**
  * The sums of the noted blocks, and behind them those of the published version at `path`, of `publishedSize` bytes, if they
  * may save some of a file of `size` bytes. Rejects with the system's error.
  */
 export async function offerContinuation(
+  run: Run,
   found: Continuation,
   blockSums: BlockSums,
   { path, publishedSize, size }: { readonly path: string; readonly publishedSize: number; readonly size: number },
@@ -84,13 +95,17 @@ export async function offerContinuation(
   const { blockLength } = found.notes.rules;
   const isWorthIt = blockSums.worthwhile(publishedSize, size);
   const computed = isWorthIt ? await blockSums.of(path, { blockLength, strongLength: STRONG_LENGTH }) : undefined;
+  if (!computed && run.protocol >= 30 && matchesInPlace(run.options)) {
+    const continuation = { ...found, ahead: 1 };
+    return { continuation, sums: continuationHeader(continuation), blockSums: Buffer.concat([ONE_AHEAD, noted]) };
+  }
   if (!computed) return { continuation: found, sums: continuationHeader(found), blockSums: noted };
   const continuation = { ...found, published: computed.header };
   return { continuation, sums: continuationHeader(continuation), blockSums: Buffer.concat([noted, computed.sums]) };
 }
 
 /** How the noted blocks, and those of the published version behind them, are told to the sender. */
-export function continuationHeader({ blocks, notes, published }: Continuation): SumHeader {
+export function continuationHeader({ ahead, blocks, notes, published }: Continuation): SumHeader {
   const { count = 0, remainder = 0 } = published ?? {};
-  return { count: blocks + count, blockLength: notes.rules.blockLength, strongLength: STRONG_LENGTH, remainder };
+  return { count: ahead + blocks + count, blockLength: notes.rules.blockLength, strongLength: STRONG_LENGTH, remainder };
 }

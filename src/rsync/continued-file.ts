@@ -1,8 +1,8 @@
 /**
  * A file whose upload was interrupted and goes on: as long as the tokens name the noted blocks one after the other,
  * nothing is done, since the upload has their bytes. With the first byte that is new it is cut there and continued, with
- * literal bytes and with blocks of the published version. Nothing that was uploaded can be read back: later tokens may name
- * such blocks of zeros only; anything else is asked for again.
+ * literal bytes and with blocks of the published version. Nothing that was uploaded can be read back: of its blocks later
+ * tokens may name those that consist of one byte, mostly zero; anything else is asked for again.
  */
 import { ProtocolError } from "../errors.ts";
 import type { Assembly } from "./assembly.ts";
@@ -60,14 +60,16 @@ export class ContinuedFile implements Assembly {
   }
 
   async #data(tokens: TokenReader): Promise<void> {
-    const { blocks } = this.#continuation;
+    const { ahead, blocks } = this.#continuation;
     for (let token = await tokens.next(); token; token = await tokens.next()) {
       if (token instanceof Uint8Array) {
         const sink = await this.#flushed(tokens);
         await sink?.write([token]);
         continue;
       }
-      const { index, count } = token;
+      const { count } = token;
+      const index = token.index - ahead;
+      if (index < 0) throw new ProtocolError("a block that no file has");
       const noted = Math.max(0, Math.min(count, blocks - index));
       if (noted > 0) await this.#noted({ index, count: noted }, tokens);
       if (count > noted) await this.#old({ index: index + noted - blocks, count: count - noted }, tokens);
@@ -92,20 +94,38 @@ export class ContinuedFile implements Assembly {
     else await tokens.matched(ZEROS);
   }
 
-  async #noted({ index, count }: BlockRun, tokens: TokenReader): Promise<void> {
-    const { notes } = this.#continuation;
-    if (!this.#sink && !this.#unusable && index === this.#blocks) {
-      this.#blocks += count;
+  async #noted(run: BlockRun, tokens: TokenReader): Promise<void> {
+    const kept = await this.#keep(run);
+    if (kept > 0) {
+      const { notes } = this.#continuation;
       // Without the right history the bytes that follow come out wrong, but as many: the checksum tells then.
       const history = await notes.history(this.#blocks * notes.rules.blockLength).catch(() => undefined);
-      return tokens.matched(history ?? ZEROS);
+      await tokens.matched(history ?? ZEROS);
     }
+    if (kept < run.count) await this.#elsewhere({ index: run.index + kept, count: run.count - kept }, tokens);
+  }
+
+  /** Takes those of the first blocks of a run that are what the upload has next, or the same; returns how many. */
+  async #keep({ index, count }: BlockRun): Promise<number> {
+    const { blocks, notes } = this.#continuation;
+    if (this.#sink || this.#unusable) return 0;
+    const wanted = Math.min(count, blocks - this.#blocks);
+    const kept = index === this.#blocks ? wanted : await notes.equal(index, this.#blocks, wanted).catch(() => 0);
+    this.#blocks += kept;
+    return kept;
+  }
+
+  /** Noted blocks at another place than their own. */
+  async #elsewhere({ index, count }: BlockRun, tokens: TokenReader): Promise<void> {
+    const { notes } = this.#continuation;
     const sink = await this.#flushed(tokens);
-    if (sink && !(await notes.areZeros(index, count).catch(() => false))) this.#unusable = true;
-    await tokens.matched(ZEROS);
+    const byte = sink && (await notes.filling(index, count).catch(() => undefined));
+    if (byte === undefined) this.#unusable = true;
+    const content = byte ? Buffer.alloc(HISTORY, byte) : ZEROS;
+    await tokens.matched(content);
     if (this.#unusable) return;
-    for (let left = count * notes.rules.blockLength; left > 0; left -= ZEROS.length) {
-      await sink?.write([ZEROS.subarray(0, Math.min(left, ZEROS.length))]);
+    for (let left = count * notes.rules.blockLength; left > 0; left -= content.length) {
+      await sink?.write([content.subarray(0, Math.min(left, content.length))]);
     }
   }
 

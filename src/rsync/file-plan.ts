@@ -34,6 +34,9 @@ export type Plan =
       readonly basis?: Basis | undefined;
     };
 
+/** The basis is what an interrupted run left, and is changed in place (rsync.h `FNAMECMP_PARTIAL_DIR`). */
+const PARTIAL_BASIS = 0x81;
+
 /** See the head of this file. */
 export class FilePlanner {
   readonly #upload: Upload;
@@ -258,8 +261,9 @@ export class FilePlanner {
       const sums = continuationHeader(found);
       return { kind: "transfer", item, sums, basis: { path, appendTo: basisLength(sums), continuation: found } };
     }
-    const { continuation, sums, blockSums } = await offerContinuation(found, this.#blockSums, { path, publishedSize, size });
-    return { kind: "transfer", item, sums, blockSums, basis: { path, appendTo: undefined, continuation } };
+    const { continuation, sums, blockSums } = await offerContinuation(this.#run, found, this.#blockSums, { path, publishedSize, size });
+    const inPlace = continuation.ahead > 0 ? { ...item, flags: item.flags | ItemFlag.basisTypeFollows, basisType: PARTIAL_BASIS } : item;
+    return { kind: "transfer", item: inPlace, sums, blockSums, basis: { path, appendTo: undefined, continuation } };
   }
 
   #continued(flags: number, path: string, size: number): Plan {

@@ -163,5 +163,18 @@ export function clientMultiplexes(options: ServerOptions, protocol: number): boo
 /** The compat-flags byte of protocol ≥ 30: only what the client announced and we do (rsync compat.c `CF_*`). */
 export function compatFlags(options: ServerOptions): number {
   const letters = options.capabilities ?? "";
-  return (letters.includes("f") ? 0x08 : 0) | (letters.includes("C") ? 0x20 : 0);
+  return (letters.includes("f") ? 0x08 : 0) | (letters.includes("C") ? 0x20 : 0) | (matchesInPlace(options) ? 0x40 : 0);
+}
+
+/** True if what an interrupted upload brought is to be kept. */
+export function keepsInterrupted({ partial, inplace, append }: ServerOptions): boolean {
+  return partial || inplace || append !== "no";
+}
+
+/**
+ * True if the client, which sends, can be told file by file that its file is put together in place (rsync 3.2, protocol ≥
+ * 30). Runs that keep nothing do without.
+ */
+export function matchesInPlace(options: ServerOptions): boolean {
+  return !options.sender && keepsInterrupted(options) && options.capabilities?.includes("I") === true;
 }

@@ -62,6 +62,14 @@ function isBlockLength(length: number, checksums: ChecksumRules): boolean {
   return length >= SHORTEST_BLOCK && length <= longestBlock(checksums) && Number.isInteger(Math.log2(length));
 }
 
+/** The rolling sum of `length` times the same byte. */
+export function rollingSumOfFilling(length: number, value: number): number {
+  const signed = (value << 24) >> 24;
+  const low = (length * signed) & 0xffff;
+  const high = (((length * (length + 1)) / 2) % 0x10000) * signed;
+  return (((high & 0xffff) << 16) | low) >>> 0;
+}
+
 /** Bytes of one block's record: rolling sum, strong sum, state of the checksum behind the block. */
 export function recordLength({ checksums, blockLength }: NotesRules): number {
   return WEAK + CHECKSUM_LENGTH + savedLength(checksums, blockLength);
@@ -205,16 +213,33 @@ export class UploadNotes {
     return this.#read(recordOffset(this.rules, blocks) - length, length);
   }
 
-  /** True if all `count` blocks from `block` on are zeros. */
-  async areZeros(block: number, count: number): Promise<boolean> {
+  /** The byte that all of the `count` blocks from `block` on consist of; undefined if there is no such. */
+  async filling(block: number, count: number): Promise<number | undefined> {
+    if ((await this.equal(block, block + 1, count - 1)) < count - 1) return undefined;
     const { checksums, blockLength } = this.rules;
-    const zeros = blockSum(checksums, new Uint8Array(blockLength));
-    const step = recordLength(this.rules);
-    const records = await this.#read(recordOffset(this.rules, block), count * step);
-    for (let at = 0; at < records.length; at += step) {
-      if (Buffer.compare(records.subarray(at + WEAK, at + WEAK + CHECKSUM_LENGTH), zeros) !== 0) return false;
+    const record = await this.#read(recordOffset(this.rules, block), WEAK + CHECKSUM_LENGTH);
+    const content = new Uint8Array(blockLength);
+    for (let value = 0; value < 256; value++) {
+      if (record.readUInt32LE() !== rollingSumOfFilling(blockLength, value)) continue;
+      if (Buffer.compare(record.subarray(WEAK), blockSum(checksums, content.fill(value))) === 0) return value;
     }
-    return true;
+    return undefined;
+  }
+
+  /** How many of the `count` blocks from `block` on are the same as those from `other` on, up to the first that is not. */
+  async equal(block: number, other: number, count: number): Promise<number> {
+    const step = recordLength(this.rules);
+    const perRead = 4096;
+    for (let from = 0; from < count; from += perRead) {
+      const length = Math.min(perRead, count - from) * step;
+      const left = await this.#read(recordOffset(this.rules, block + from), length);
+      const right = await this.#read(recordOffset(this.rules, other + from), length);
+      for (let at = 0; at < length; at += step) {
+        const end = at + WEAK + CHECKSUM_LENGTH;
+        if (Buffer.compare(left.subarray(at, end), right.subarray(at, end)) !== 0) return from + at / step;
+      }
+    }
+    return count;
   }
 
   /** The last bytes of the upload before `offset`, if they are noted. */

@@ -1,4 +1,5 @@
 /** Uploads by rsync that lose their connection and go on in another run: what crosses the wire a second time is counted. */
+import { randomUUID } from "node:crypto";
 import { readdirSync, statSync, utimesSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { expect, it } from "vitest";
@@ -138,7 +139,7 @@ onEachStore("rsync that is cut", ["rsync", "ssh"], { logLevel: "debug" }, (at) =
     }
   });
 
-  it("makes files right that have become shorter, or repeat themselves", async () => {
+  it("makes files right that have become shorter, or are full of zeros", async () => {
     const data = sample(SIZE);
     await interrupt("shorter.bin", data, ["-P"]);
     await again("shorter.bin", data.subarray(0, 9 * MIB), ["-P"]);
@@ -152,10 +153,33 @@ onEachStore("rsync that is cut", ["rsync", "ssh"], { logLevel: "debug" }, (at) =
       ]);
       await interrupt(`zeros${options}.bin`, zeros, [options]);
       expect(await again(`zeros${options}.bin`, zeros, [options])).toBeLessThan(zeros.length - SENT + 1.5 * MIB);
-      const repeated = Buffer.concat([data.subarray(0, 6 * MIB), data.subarray(0, 6 * MIB), data.subarray(MIB, 7 * MIB)]);
-      await interrupt(`repeated${options}.bin`, repeated, [options]);
-      await again(`repeated${options}.bin`, repeated, [options]);
     }
+  });
+
+  // What lies before the cut cannot be read: none of it may be named behind, though it comes again there.
+  const alike = (length: number): Buffer => Buffer.alloc(length, "the same again, ");
+  const full = (length: number): Buffer => Buffer.alloc(length, 0xff);
+  it.for([
+    ["-P", (data: Buffer) => [data.subarray(0, 6 * MIB), data.subarray(0, 6 * MIB), data.subarray(MIB, 7 * MIB)]],
+    ["-Pz", (data: Buffer) => [data.subarray(0, 6 * MIB), data.subarray(0, 6 * MIB), data.subarray(MIB, 7 * MIB)]],
+    ["-P --inplace", (data: Buffer) => [data.subarray(0, 10 * MIB), data.subarray(77, 7 * MIB)]],
+    ["-P --append-verify", (data: Buffer) => [data.subarray(0, 10 * MIB), data.subarray(77, 7 * MIB)]],
+    ["-P", (data: Buffer) => [full(MIB), data.subarray(0, 4 * MIB), full(MIB), data.subarray(0, 5 * MIB), full(3 * MIB)]],
+    ["-Pz", (data: Buffer) => [data.subarray(0, MIB), full(MIB), data.subarray(0, 12 * MIB), full(2 * MIB)]],
+  ] as const)("sends nothing twice where a file repeats itself behind the cut, %s (%#)", async ([options, pieces]) => {
+    const data = Buffer.concat(pieces(sample(SIZE)));
+    const name = `repeated-${randomUUID()}.bin`;
+    await interrupt(name, data, options.split(" "));
+    expect(await again(name, data, options.split(" "))).toBeLessThan(data.length - SENT + 1.5 * MIB);
+  });
+
+  it("begins anew where the last block before the cut goes on behind it, or the client cannot be told", async () => {
+    const even = Buffer.concat([sample(2 * MIB), alike(12 * MIB)]);
+    await interrupt("even.bin", even, ["-P"]);
+    expect(await again("even.bin", even, ["-P"])).toBeGreaterThan(even.length - MIB);
+    const repeated = Buffer.concat([sample(7 * MIB), sample(7 * MIB)]);
+    await interrupt("plain.bin", repeated, ["-P"]);
+    await again("plain.bin", repeated, []);
   });
 
   it("leaves few notes behind", () => {

@@ -6,7 +6,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { blockSum, rollingSum, RollingSum, savableTransferDigest, savedLength, transferDigest } from "../../../src/rsync/checksums.ts";
 import { Md5 } from "../../../src/rsync/md5.ts";
 import { NotesRecorder } from "../../../src/rsync/notes-recorder.ts";
-import { HISTORY, notesRules, UploadNotesStore } from "../../../src/rsync/upload-notes.ts";
+import { HISTORY, notesRules, rollingSumOfFilling, UploadNotesStore } from "../../../src/rsync/upload-notes.ts";
 
 const KIB = 1024;
 const MIB = 1024 * KIB;
@@ -52,6 +52,9 @@ it("has the rolling sum of rsync for any length and any pieces", () => {
     }
     return ((s1 & 0xffff) | (s2 << 16)) >>> 0;
   };
+  for (const length of [1, 700, 1024, 32_768, 131_072]) {
+    for (const value of [0, 1, 127, 128, 255]) expect(rollingSumOfFilling(length, value)).toBe(plain(new Uint8Array(length).fill(value)));
+  }
   for (const size of [0, 1, 7, 8, 9, 700, 131_072, 200_003]) {
     const bytes = Uint8Array.from(randomBytes(size));
     expect(rollingSum(bytes)).toBe(plain(bytes));
@@ -105,15 +108,20 @@ describe.each([29, 31])("notes of an upload, protocol %i", (protocol) => {
     expect(readdirSync(join(folder, "rsync-notes"))).toEqual([]);
   });
 
-  it("know zeros", async () => {
+  it.each([0, 1, 127, 128, 255])("know blocks that consist of byte %i, and equal ones", async (value) => {
     const recorder = new NotesRecorder(store, rules);
-    recorder.update(Buffer.concat([bytes.subarray(0, MIB), Buffer.alloc(MIB)]));
+    recorder.update(Buffer.concat([bytes.subarray(0, MIB), Buffer.alloc(MIB, value), bytes.subarray(0, MIB)]));
     await recorder.flush("upload-1");
     await recorder.close();
     const notes = await store.read("upload-1", rules.checksums);
-    const half = MIB / rules.blockLength;
-    expect(await notes?.areZeros(half, half)).toBe(true);
-    expect(await notes?.areZeros(half - 1, 2)).toBe(false);
+    const blocks = MIB / rules.blockLength;
+    expect(await notes?.filling(blocks, blocks)).toBe(value);
+    expect(await notes?.filling(blocks - 1, 1)).toBeUndefined();
+    expect(await notes?.filling(blocks - 1, 2)).toBeUndefined();
+    expect(await notes?.equal(0, 2 * blocks, blocks)).toBe(blocks);
+    expect(await notes?.equal(1, 2 * blocks, 1)).toBe(0);
+    expect(await notes?.equal(blocks, blocks + 1, blocks)).toBe(blocks - 1);
+    await expect(notes?.equal(0, 2 * blocks, blocks + 1)).rejects.toThrow();
   });
 
   it("are none where they are damaged, of other rules, or of a name that is no id", async () => {
