@@ -7,9 +7,9 @@ import { shareOf } from "../budget-share.ts";
 import type { ByteBudget } from "../byte-budget.ts";
 import type { Command, CommandTable } from "../exec/commands.ts";
 import type { Logger } from "../log.ts";
-import { IDLE_WORK_TURNS, type LoopTurns, userGroup } from "../loop-turns.ts";
+import { type LoopTurns, userGroup } from "../loop-turns.ts";
 import { mayBeWinScp, serveWinScp } from "../scp/winscp-shell.ts";
-import { RunningRequests } from "../sftp/request-queue.ts";
+import { RunningRequests, type TimeShare } from "../sftp/request-queue.ts";
 import { serveSftp } from "../sftp/sftp-server.ts";
 import type { SessionInfo } from "../ssh/session-registry.ts";
 import type { SessionHandlers } from "../ssh/ssh-session.ts";
@@ -69,10 +69,13 @@ export class GatewaySessions implements SessionHandlers {
     const { user, clientIdent } = session;
     const runningOfUser = this.#requests.get(user) ?? new RunningRequests();
     this.#requests.set(user, runningOfUser);
-    const nextTurn = (isIdle: boolean): Promise<void> =>
-      new Promise((resolve) => this.#options.turns.wait(userGroup(user), resolve, isIdle ? IDLE_WORK_TURNS : 1));
+    const group = userGroup(user);
+    const time: TimeShare = {
+      quantum: () => this.#options.turns.quantum(group),
+      nextTurn: (work) => this.#options.turns.nextTurn(group, work),
+    };
     this.#run(channel, session, ({ fileSystem, log, ...served }) =>
-      serveSftp(served.channel, fileSystem, { budget, log, user, clientIdent, nextTurn, runningOfUser }),
+      serveSftp(served.channel, fileSystem, { budget, log, user, clientIdent, time, runningOfUser }),
     );
     return true;
   }

@@ -42,6 +42,7 @@ export class ReplyQueue {
   /** Bytes of the budget that hold data in `#chunks`. */
   #charged = 0;
   #refusals = 0;
+  #moved = 0;
 
   constructor(channel: ByteChannel, budget: ByteBudget) {
     this.#channel = channel;
@@ -51,6 +52,11 @@ export class ReplyQueue {
   /** Requests refused so far; that a name does not exist is no refusal. */
   get refusals(): number {
     return this.#refusals;
+  }
+
+  /** Bytes of DATA so far. */
+  get moved(): number {
+    return this.#moved;
   }
 
   /** Bytes that wait for the peer. */
@@ -117,6 +123,7 @@ export class ReplyQueue {
     if (length > reserved) this.#budget.force(length - reserved);
     else if (length < reserved) this.#budget.release(reserved - length);
     this.#charged += length;
+    this.#moved += length;
     writeDataHeader(this.#writer, id, length);
     this.#takeWritten();
     for (const chunk of chunks) this.#chunks.push(chunk);

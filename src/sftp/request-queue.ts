@@ -22,8 +22,22 @@ const LEAST_RUNNING = 4;
 /** Requests started before other channels get their turn: with eight times as many, a flood of OPENs halved the rate of others. */
 const MAX_PER_TURN = 64;
 
-/** Waits for the next turn of the loop; `isIdle`: what was done in this one was mostly refused. */
-export type NextTurn = (isIdle: boolean) => Promise<void>;
+/** So many may always start; nobody is asked. */
+const LEAST_PER_TURN = 2;
+
+/** What the channels of a process share: its time. */
+export interface TimeShare {
+  /** How many requests may start before the next turn is waited for. */
+  quantum(): number;
+  /** Waits for the next turn. `bytes`: data that were read and written; `isIdle`: the requests were mostly refused. */
+  nextTurn(work: { readonly requests: number; readonly bytes: number; readonly isIdle: boolean }): Promise<void>;
+}
+
+/** Goes on in the next turn of the loop. */
+export const LONE_CHANNEL: TimeShare = {
+  quantum: () => MAX_PER_TURN,
+  nextTurn: () => new Promise((resolve) => setImmediate(resolve)),
+};
 
 /** Bytes of a packet's length field, which the window counts too. */
 const LENGTH_BYTES = 4;
@@ -56,7 +70,7 @@ export interface RequestQueueParts {
   readonly replies: ReplyQueue;
   readonly dispatcher: Dispatcher;
   readonly log: Logger;
-  readonly nextTurn: NextTurn;
+  readonly time: TimeShare;
   readonly runningOfUser: RunningRequests;
 }
 
@@ -68,7 +82,7 @@ export class RequestQueue {
   readonly #replies: ReplyQueue;
   readonly #dispatcher: Dispatcher;
   readonly #log: Logger;
-  readonly #nextTurn: NextTurn;
+  readonly #time: TimeShare;
   readonly #ofUser: RunningRequests;
   readonly #stream = new PacketStream();
   readonly #finish: () => void;
@@ -84,19 +98,22 @@ export class RequestQueue {
   /** Counts the waits, so that a wait that is over cannot end a later one. */
   #waits = 0;
   #startedThisTurn = 0;
-  /** Refusals of the replies when the turn began. */
+  /** Refusals of the replies, and bytes that they moved, when the turn began. */
   #refusedBefore = 0;
+  #movedBefore = 0;
+  /** Bytes of WRITEs started in this turn. */
+  #writtenThisTurn = 0;
   /** Window to give back at the end of the pump's turn. */
   #consumed = 0;
   #malformed = 0;
   #onIdle: (() => void) | undefined;
 
-  constructor(channel: ByteChannel, { replies, dispatcher, log, nextTurn, runningOfUser }: RequestQueueParts) {
+  constructor(channel: ByteChannel, { replies, dispatcher, log, time, runningOfUser }: RequestQueueParts) {
     this.#channel = channel;
     this.#replies = replies;
     this.#dispatcher = dispatcher;
     this.#log = log;
-    this.#nextTurn = nextTurn;
+    this.#time = time;
     this.#ofUser = runningOfUser;
     let finish = (): void => undefined;
     this.exhausted = new Promise((resolve) => {
@@ -162,17 +179,25 @@ export class RequestQueue {
 
   #mayStart(): boolean {
     if (this.#waiting || this.#isBusy) return false;
-    if (this.#startedThisTurn >= MAX_PER_TURN) {
-      this.#startedThisTurn = 0;
-      const { refusals } = this.#replies;
-      const isIdle = (refusals - this.#refusedBefore) * 2 > MAX_PER_TURN;
-      this.#refusedBefore = refusals;
-      this.#waitFor(this.#nextTurn(isIdle));
+    if (this.#startedThisTurn >= LEAST_PER_TURN && this.#startedThisTurn >= this.#time.quantum()) {
+      this.#waitFor(this.#nextTurn());
       return false;
     }
     if (!this.#replies.isFull || this.#channel.closed.aborted) return true;
     this.#waitFor(this.#replies.roomy());
     return false;
+  }
+
+  #nextTurn(): Promise<void> {
+    const requests = this.#startedThisTurn;
+    const { refusals, moved } = this.#replies;
+    const isIdle = (refusals - this.#refusedBefore) * 2 > requests;
+    const bytes = moved - this.#movedBefore + this.#writtenThisTurn;
+    this.#startedThisTurn = 0;
+    this.#writtenThisTurn = 0;
+    this.#refusedBefore = refusals;
+    this.#movedBefore = moved;
+    return this.#time.nextTurn({ requests, bytes, isIdle });
   }
 
   /** The next request; `done` if a packet was dealt with here, `none` if there is no whole packet. */
@@ -241,7 +266,8 @@ export class RequestQueue {
       this.#waitFor(this.#replies.affordable());
       return;
     }
-    if (!isWrite) this.#consumed += windowBytes;
+    if (isWrite) this.#writtenThisTurn += windowBytes;
+    else this.#consumed += windowBytes;
     void this.#run(request, bytes, isWrite ? windowBytes : 0);
   }
 

@@ -14,7 +14,7 @@ import { dispatcherFor } from "./handlers.ts";
 import { LongnameFormatter } from "./longname.ts";
 import { PathOrder } from "./path-order.ts";
 import { ReplyQueue } from "./reply-queue.ts";
-import { type NextTurn, RequestQueue, RunningRequests } from "./request-queue.ts";
+import { LONE_CHANNEL, RequestQueue, RunningRequests, type TimeShare } from "./request-queue.ts";
 import type { Session } from "./session.ts";
 
 const DEFAULT_MAX_HANDLES = 1000;
@@ -37,7 +37,7 @@ export interface SftpOptions {
   /** Seconds since the epoch, for the dates of listings; default the system's clock. */
   readonly now?: () => number;
   /** Divides the process's time among those it serves; default: everybody goes on in the next turn of the loop. */
-  readonly nextTurn?: NextTurn;
+  readonly time?: TimeShare;
   /** Shared by the channels of one user; default: of this channel alone. */
   readonly runningOfUser?: RunningRequests;
 }
@@ -53,7 +53,7 @@ export async function serveSftp(channel: ByteChannel, fs: FileSystem, options: S
     replies: session.replies,
     dispatcher: dispatcherFor(session),
     log: options.log,
-    nextTurn: options.nextTurn ?? (() => new Promise((resolve) => setImmediate(resolve))),
+    time: options.time ?? LONE_CHANNEL,
     runningOfUser: options.runningOfUser ?? new RunningRequests(),
   });
   const onClosed = (): void => queue.end();

@@ -54,6 +54,7 @@ export class ReadSlices {
 
   /** Works through what came; `chunk` is lent. */
   received(chunk: Buffer): void {
+    this.#turns.heard(this.#group);
     if (this.#rest) {
       this.#wait(Buffer.concat([this.#rest.subarray(this.#at), chunk]), 0);
     } else if (!this.#loggedIn && chunk.length <= MAX_UNSEEN_BYTES && this.#turns.isSpent(this.#group)) {

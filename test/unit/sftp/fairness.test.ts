@@ -1,6 +1,6 @@
 /** Channels of one user share what may run at once, and wait for turns that somebody gives them. */
 import { expect, it, vi } from "vitest";
-import { RunningRequests } from "../../../src/sftp/request-queue.ts";
+import { RunningRequests, type TimeShare } from "../../../src/sftp/request-queue.ts";
 import { ModelFileSystem } from "../../support/model-file-system.ts";
 import { connect } from "../../support/sftp-session.ts";
 import type { SftpClient } from "../../support/sftp-client.ts";
@@ -45,14 +45,14 @@ it("lets a user's channels run so many requests together, and each a few", async
 });
 
 it("waits for the turn it is given, and says when it was mostly refused", async () => {
-  const turns: { isIdle: boolean; go: () => void }[] = [];
-  const nextTurn = (isIdle: boolean): Promise<void> => new Promise((go) => turns.push({ isIdle, go }));
-  const session = await connect({ sftp: { nextTurn } });
+  const turns: { requests: number; isIdle: boolean; go: () => void }[] = [];
+  const nextTurn: TimeShare["nextTurn"] = (work) => new Promise((go) => turns.push({ ...work, go }));
+  const session = await connect({ sftp: { time: { quantum: () => 64, nextTurn } } });
   const ask = (count: number, type: number): Promise<unknown>[] =>
     Array.from({ length: count }, () => session.client.request(type, string("/")));
   const answered = ask(100, FXP.STAT);
   await vi.waitFor(() => expect(turns).toHaveLength(1));
-  expect(turns[0]?.isIdle).toBe(false);
+  expect(turns[0]).toMatchObject({ requests: 64, isIdle: false });
   turns[0]?.go();
   await Promise.all(answered);
   const refused = ask(200, 77);
@@ -62,5 +62,25 @@ it("waits for the turn it is given, and says when it was mostly refused", async 
   }
   await Promise.all(refused);
   expect(turns.at(-1)?.isIdle).toBe(true);
+  expect(await session.finish()).toBe(0);
+});
+
+it("starts as many in a turn as it may then, and says how much data they moved", async () => {
+  const block = 10_000;
+  const works: { requests: number; bytes: number }[] = [];
+  let quantum = 4;
+  const nextTurn: TimeShare["nextTurn"] = async ({ requests, bytes }) => {
+    works.push({ requests, bytes });
+    quantum = 2;
+  };
+  const session = await connect({ sftp: { time: { quantum: () => quantum, nextTurn } } });
+  const { client } = session;
+  const handle = await client.open("/f", 1 | 2 | 8 | 16); // INIT was the first of this turn
+  for (let at = 0; at < 4; at++) await client.write(handle, at * block, Buffer.alloc(block));
+  for (let at = 0; at < 4; at++) await client.read(handle, at * block, block);
+  await client.close(handle);
+  expect(works.map(({ requests }) => requests)).toEqual([4, 2, 2, 2]);
+  // A WRITE counts when it is started, a READ when it is answered: the last one of a turn counts for the next.
+  expect(works.map(({ bytes }) => Math.round(bytes / block))).toEqual([2, 2, 1, 2]);
   expect(await session.finish()).toBe(0);
 });
