@@ -2,6 +2,7 @@
  * A file being read: one chunk ahead of its reader, from a descriptor that keeps the version that was opened even when
  * the name is published anew. Knows nothing of keys and directories.
  */
+import { closeSync } from "node:fs";
 import { closeFile, READ_SIZE, readChunk, readSlab } from "./local-files.ts";
 import { StoreError } from "../errors.ts";
 import { releaseSlab } from "../slab-pool.ts";
@@ -77,7 +78,9 @@ export class LocalBody implements ObjectBody {
 
   /** Waits for a read under way: closing under it could hit another file that gets the same number. */
   #close(): Promise<void> {
-    this.#closed ??= Promise.resolve(this.#reading).then(() => closeFile(this.#options.fd));
+    const { fd, info } = this.#options;
+    // The last close of a file that was removed meanwhile frees it: with a large one the process would wait.
+    this.#closed ??= Promise.resolve(this.#reading).then(() => (info.size <= READ_SIZE ? closeSync(fd) : closeFile(fd)));
     return this.#closed;
   }
 }

@@ -66,11 +66,14 @@ const READ_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBL
 export class StagedFile {
   readonly fd: number;
   readonly path: string;
+  /** Has its mode, and every write to it is durable when it ends: needs no sync. */
+  readonly isSynchronous: boolean;
   #closed = false;
 
-  constructor(fd: number, path: string) {
+  constructor(fd: number, path: string, isSynchronous = false) {
     this.fd = fd;
     this.path = path;
+    this.isSynchronous = isSynchronous;
   }
 
   get isClosed(): boolean {

@@ -127,7 +127,7 @@ class Walk {
     if (segments[0] === PRIVATE_FOLDER || segments.some((segment) => segment === "" || segment === "." || segment === ".."))
       return undefined;
     try {
-      return this.#context.root.open(segments);
+      return this.#context.root.openIfThere(segments);
     } catch (error) {
       if (error instanceof StoreError && (error.code === "not-found" || error.code === "invalid-key")) return undefined;
       throw error;

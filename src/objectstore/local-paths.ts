@@ -99,19 +99,35 @@ export class RootDirectory {
     }
   }
 
-  /** Makes what happened to names in the directory durable. Callers at the same time share the cost. */
-  sync(segments: readonly string[]): Promise<void> {
+  /** As `open`, without an error for a name that is not there: one costs more than the look-up. */
+  openIfThere(segments: readonly string[]): Directory | undefined {
+    const name = segments.at(-1);
+    if (name === undefined) return this.open(segments);
+    const parent = this.open(segments.slice(0, -1));
+    try {
+      if (!lstatSync(parent.path(name), { throwIfNoEntry: false })?.isDirectory()) return undefined;
+    } finally {
+      parent.close();
+    }
+    return this.open(segments);
+  }
+
+  /**
+   * Makes what happened to names in the directory durable. Callers at the same time share the cost. `opened` is the
+   * directory where the caller has it open, until this settles.
+   */
+  sync(segments: readonly string[], opened?: Directory): Promise<void> {
     const key = segments.join("/");
     const state = this.#syncs.get(key);
     if (state) {
       // The running one may have begun before our change: the next one has not.
       state.next ??= state.running.then(
-        () => this.#startSync(key, segments),
-        () => this.#startSync(key, segments),
+        () => this.#startSync(key, segments, undefined),
+        () => this.#startSync(key, segments, undefined),
       );
       return state.next;
     }
-    return this.#startSync(key, segments);
+    return this.#startSync(key, segments, opened);
   }
 
   close(): void {
@@ -128,16 +144,16 @@ export class RootDirectory {
     }
   }
 
-  #startSync(key: string, segments: readonly string[]): Promise<void> {
-    const running = this.#syncNow(segments).finally(() => {
+  #startSync(key: string, segments: readonly string[], opened: Directory | undefined): Promise<void> {
+    const running = this.#syncNow(segments, opened).finally(() => {
       if (this.#syncs.get(key)?.running === running) this.#syncs.delete(key);
     });
     this.#syncs.set(key, { running, next: undefined });
     return running;
   }
 
-  async #syncNow(segments: readonly string[]): Promise<void> {
-    const directory = this.#openOrGone(segments);
+  async #syncNow(segments: readonly string[], opened: Directory | undefined): Promise<void> {
+    const directory = opened ?? this.#openOrGone(segments);
     if (!directory) return;
     try {
       const fd = openSync(directory.path("."), constants.O_RDONLY | constants.O_DIRECTORY);
@@ -146,8 +162,10 @@ export class RootDirectory {
       } finally {
         closeSync(fd);
       }
+    } catch (error) {
+      if (!isAbsent(error)) throw error; // removed meanwhile
     } finally {
-      directory.close();
+      if (directory !== opened) directory.close();
     }
   }
 }

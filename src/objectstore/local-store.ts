@@ -41,6 +41,9 @@ import { checkNotAborted, checkProperties, checkPutSize, checkRange, resolveRang
 const MIB = 1024 ** 2;
 const TIB = 1024 ** 4;
 
+/** Bytes that are written and made durable in one call. */
+const MAX_SYNCHRONOUS = MIB;
+
 /** What a disk can hold, and how much is best written at once. */
 const LOCAL_LIMITS: StoreLimits = {
   minPartSize: 1,
@@ -127,10 +130,10 @@ class LocalStore implements ObjectStore {
     checkPutSize(size, this.limits);
     checkNotAborted(options.signal);
     if (place.isDirectory) return this.#putDirectory(key, place, { size, options });
-    return this.#stageAndPublish(key, place, options, async (staged) => {
-      await writeChunks(staged.fd, chunks, 0);
-      return options;
-    });
+    const isSynchronous = size > 0 && size <= MAX_SYNCHRONOUS && options.metadata?.mtime === undefined;
+    const stage = isSynchronous ? () => this.#publisher.stageSynchronous(place.name, options) : undefined;
+    const fill = (staged: StagedFile): Promise<ObjectProperties> => writeChunks(staged.fd, chunks, 0).then(() => options);
+    return this.#stageAndPublish(key, place, options, fill, stage);
   }
 
   async createUpload(key: string, properties: ObjectProperties, signal?: AbortSignal): Promise<MultipartUpload> {
@@ -254,9 +257,10 @@ class LocalStore implements ObjectStore {
     place: KeyPath,
     options: Pick<PutOptions, "ifMatch" | "ifNoneMatch">,
     fill: (staged: StagedFile) => Promise<ObjectProperties>,
+    stage = (): StagedFile => this.#publisher.stage(),
   ): Promise<PutResult> {
     try {
-      const staged = await this.#publisher.stage();
+      const staged = stage();
       try {
         const properties = await fill(staged);
         return await this.#publisher.publish(staged, { key, place, properties }, options);

@@ -177,8 +177,7 @@ describe("a failing store", () => {
     const timer = setInterval(() => {
       peakKib = Math.max(peakKib, residentKib(gateway.pid));
     }, 50);
-    await Promise.all(clients.map((one, n) => one.putFile(`${path}-${n}`, data)));
-    clearInterval(timer);
+    await Promise.all(clients.map((one, n) => one.putFile(`${path}-${n}`, data))).finally(() => clearInterval(timer));
     await Promise.all(clients.map((one) => one.end()));
     for (let n = 0; n < 64; n++) expect(s3.contents.object(BUCKET, `${PREFIX}${STORED}/${name}-${n}`)?.sha256()).toBe(sha256(data));
     expect(peakKib).toBeGreaterThan(0);
