@@ -1,6 +1,6 @@
 /**
- * Runs a client's tests against a gateway on local disk and against one on the S3 test server; `INTEROP_STORES=versitygw`
- * or `=rgw` (or both, by a comma) runs them against these instead.
+ * Runs a client's tests against a gateway on local disk, against one on the S3 test server, and against one on versitygw if
+ * that is here; `INTEROP_STORES` names others by commas: `local`, `s3`, `versitygw`, `rgw`.
  */
 import { mkdirSync, mkdtempSync, readFileSync, rmSync, utimesSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -32,7 +32,7 @@ export const STORED = "originals";
 /** Defines the same tests on both stores; skipped, by name, where a tool is missing. */
 export function onEachStore(client: string, tools: readonly string[], options: GatewayOptions, define: (at: () => Interop) => void): void {
   const isHere = requireTool("ssh-keygen", ...tools);
-  for (const kind of process.env.INTEROP_STORES?.split(",") ?? ["local", "s3"]) {
+  for (const kind of stores()) {
     describe.skipIf(!isHere)(`${client} on ${kind}`, () => {
       let gateway: TestGateway;
       let s3: S3Server | undefined;
@@ -63,6 +63,11 @@ export function onEachStore(client: string, tools: readonly string[], options: G
 
 /** A real server and a view of what it has. */
 type RealStore = ForeignTestStore & { readonly server: ForeignS3 };
+
+function stores(): readonly string[] {
+  const asked = process.env.INTEROP_STORES?.split(",");
+  return asked ?? ["local", "s3", ...(findVersitygw() === undefined ? [] : ["versitygw"])];
+}
 
 async function startReal(kind: string): Promise<RealStore | undefined> {
   if (kind === "local" || kind === "s3") return undefined;
