@@ -3,14 +3,17 @@
  * Knows nothing of what the bytes mean.
  */
 import type { ByteChannel, ByteReceiver } from "./byte-channel.ts";
+import { ChunkKeeper } from "./chunk-keeper.ts";
 import { ProtocolError } from "./errors.ts";
 
 const NEWLINE = 0x0a;
 
 /** Collects what a channel delivers until it is asked for. One reader per channel, one pending read at a time. */
 export class ByteReader implements ByteReceiver {
+  readonly borrows = true;
   readonly #channel: ByteChannel;
   readonly #chunks: Uint8Array[] = [];
+  readonly #keeper = new ChunkKeeper();
   #ended = false;
   #wake: (() => void) | undefined;
 
@@ -23,7 +26,7 @@ export class ByteReader implements ByteReceiver {
   }
 
   data(chunk: Uint8Array): void {
-    this.#chunks.push(chunk);
+    this.#keeper.keep(this.#chunks, chunk);
     this.#signal();
   }
 

@@ -4,6 +4,7 @@
  * Knows nothing of what the values mean. One reader at a time.
  */
 import type { ByteChannel, ByteReceiver } from "../byte-channel.ts";
+import { ChunkKeeper } from "../chunk-keeper.ts";
 import { ByteCursor, INCOMPLETE } from "./byte-cursor.ts";
 import { PeerGone } from "./exit-codes.ts";
 import { MAX_MESSAGE, MPLEX_BASE, Tag } from "./multiplex.ts";
@@ -18,9 +19,11 @@ export type MessageListener = (tag: number, payload: Uint8Array) => void;
 
 /** See the head of this file. */
 export class MultiplexReader implements ByteReceiver {
+  readonly borrows = true;
   readonly #channel: ByteChannel;
   readonly #onMessage: MessageListener;
   readonly #raw: Uint8Array[] = [];
+  readonly #keeper = new ChunkKeeper();
   #rawOffset = 0;
   #owed = 0;
   #demultiplexing = false;
@@ -58,7 +61,7 @@ export class MultiplexReader implements ByteReceiver {
       this.#channel.consume(chunk.length);
       return;
     }
-    this.#raw.push(chunk);
+    this.#keeper.keep(this.#raw, chunk);
     this.#progress();
     this.#wakeUp();
   }
