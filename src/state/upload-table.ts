@@ -42,6 +42,11 @@ export interface UploadRow {
   readonly length: number;
   /** True if that looks like all of the file; for `open` as of the last write to the table. */
   readonly looksWhole?: boolean;
+  /**
+   * A file that was to be written anew and of which nothing has come, as `startedMs`, when it was opened, has it: kept so that
+   * nobody goes on behind the version before it. Without this a dropped row of no length is an upload that is over.
+   */
+  readonly isBegun?: boolean;
   /** The published version it continues. */
   readonly base?: { readonly etag: string; readonly size: number };
   /** Whole seconds. */

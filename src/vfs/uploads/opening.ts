@@ -21,6 +21,8 @@ export interface Resumable {
   readonly base: { readonly etag: string; readonly size: number } | undefined;
   /** When the store began it, if that is all that is known of it: it came from another node. */
   readonly foreignSinceMs?: number;
+  /** When it was opened, in milliseconds since the epoch, if it was to be a new version and nothing has come of it. */
+  readonly begunMs?: number;
   /** Ends whatever else holds it and hands it over; undefined if nothing is left of it. */
   take(): Promise<UploadRow | undefined>;
 }
@@ -60,7 +62,9 @@ export async function openingOfWrite(request: WriteRequest, offset: number, sour
   const published = await sources.published();
   const explained = known !== undefined || (published !== "absent" && (flags.append || offset === published.size)) || offset === 0;
   const pending = known ?? (explained ? undefined : await sources.pendingElsewhere());
-  if (!pending || isOlder(pending, published)) return withoutPending(request, offset, published);
+  if (!pending || isOlder(pending, published) || (pending.begunMs !== undefined && published === "absent"))
+    return withoutPending(request, offset, published);
+  if (pending.begunMs !== undefined) throw interrupted(request.path, 0);
   if (published === "absent") {
     // The client may know a length of a moment ago; what came since is cut off if that can be done.
     if (flags.append && offset === 0) return { kind: "resume", pending, offset: undefined };
@@ -83,12 +87,12 @@ export async function openingWithoutWrite(request: WriteRequest, sources: Openin
   const pending = await sources.pending();
   const published = await sources.published();
   if (published !== "absent") return { kind: "edit", base: published };
-  return pending ? { kind: "resume", pending, offset: undefined } : { kind: "create" };
+  return pending && pending.begunMs === undefined ? { kind: "resume", pending, offset: undefined } : { kind: "create" };
 }
 
 /** What a client is told that must not go on where it wants to. */
 export function interrupted(path: string, length: number): FsError {
-  const advice = `continue at ${length}, send it again from the start, or remove it`;
+  const advice = `${length > 0 ? `continue at ${length}, ` : ""}send it again from the start, or remove it`;
   return new FsError("stale", `${path}: an upload of this file was interrupted at ${length} bytes; ${advice}`);
 }
 
@@ -112,8 +116,10 @@ function withoutPending(request: WriteRequest, offset: number, published: Object
   return append || offset === size ? { kind: "append", base: published } : { kind: "edit", base: published };
 }
 
-/** An upload of another node that began before the published version was made has nothing to do with it. */
+/** An upload of another node, or one without bytes, that began before the published version was made has nothing to do with it. */
 function isOlder(pending: Resumable, published: ObjectInfo | "absent"): boolean {
-  if (published === "absent" || pending.foreignSinceMs === undefined) return false;
+  if (published === "absent") return false;
+  if (pending.begunMs !== undefined) return published.lastModifiedMs > pending.begunMs;
+  if (pending.foreignSinceMs === undefined) return false;
   return published.lastModifiedMs >= pending.foreignSinceMs;
 }

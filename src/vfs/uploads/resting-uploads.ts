@@ -7,7 +7,7 @@ import { StoreError } from "../../errors.ts";
 import type { StoredPart } from "../../objectstore/objectstore.ts";
 import type { UploadRow } from "../../state/upload-table.ts";
 import { UploadLife, type UploadState } from "./upload-life.ts";
-import { UploadRecord } from "./upload-record.ts";
+import { type NewUpload, UploadRecord } from "./upload-record.ts";
 import type { UploadVolume } from "./upload-volume.ts";
 
 /** Uploads of dead processes that the store is asked about at once. */
@@ -60,6 +60,17 @@ export class RestingUploads {
     }
   }
 
+  /**
+   * Remembers a file that was opened, at `openedMs`, to be written anew and was lost before anything came of it. Not if
+   * there is an upload of that name that got something. Never rejects.
+   */
+  async rememberBegun(upload: NewUpload, openedMs: number): Promise<string | undefined> {
+    const hasBytes = (row: UploadRow): boolean => row.user === upload.user && !isAbandoned(row) && row.isBegun !== true;
+    if (this.#volume.table.find(upload.name).some(hasBytes)) return undefined;
+    await UploadRecord.begin(this.#volume, upload).restBegun(openedMs);
+    return upload.id;
+  }
+
   /** A dropped upload is called `to` from now on, in place of any other of that name. Rejects if that cannot be written down. */
   async rename(row: UploadRow, to: string): Promise<void> {
     await UploadRecord.resting(this.#volume, row).rename(to);
@@ -94,7 +105,7 @@ export class RestingUploads {
     await tails.remove(row.tail.file);
     const { tail, ...rest } = row;
     if (tail.start > 0) await table.put({ ...rest, looksWhole: false, length: tail.start });
-    else await this.#tryDiscard(rest, "discarded");
+    else await this.#nothingOf(rest);
   }
 
   async #resting(rows: readonly UploadRow[], user: string): Promise<UploadRow[]> {
@@ -122,10 +133,7 @@ export class RestingUploads {
       const stored = parts.reduce((sum, part) => sum + part.size, 0);
       const tail = row.tail && row.tail.start === stored ? row.tail : undefined;
       const length = stored + (tail?.length ?? 0);
-      if (length === 0) {
-        await this.#tryDiscard(row, "discarded");
-        return undefined;
-      }
+      if (length === 0) return await this.#nothingOf(row);
       for (const part of parts) await table.putPart(row.id, part);
       const { tail: _unknown, ...rest } = row;
       const looksWhole = row.looksWhole === true && length === row.length;
@@ -141,6 +149,16 @@ export class RestingUploads {
       log.warn({ err: error, upload: row.id }, "an unfinished upload cannot be looked up");
       return undefined;
     }
+  }
+
+  /** Nothing is left of an upload that was begun: what there is at the store goes, but not that it was begun. */
+  async #nothingOf(row: UploadRow): Promise<UploadRow | undefined> {
+    await this.#tryDiscard(row, "discarded");
+    if (row.base) return undefined;
+    const { id, user, name, key, startedMs } = row;
+    const record = UploadRecord.begin(this.#volume, { id: `${id}-`, user, name, key, base: undefined });
+    await record.restBegun(startedMs);
+    return record.row;
   }
 
   /** Parts without a gap up to where the tail begins; without a last one too small to be followed by another. */
@@ -185,7 +203,7 @@ export function usableParts(listed: readonly StoredPart[], minPartSize: number, 
 
 /** An upload that is over and only waits for the store to be told. */
 function isAbandoned(row: UploadRow): boolean {
-  return row.state === "dropped" && row.length === 0;
+  return row.state === "dropped" && row.length === 0 && row.isBegun !== true;
 }
 
 function lifeOf(row: UploadRow): UploadState {

@@ -111,6 +111,12 @@ export class UploadRecord {
     if (state === "parked") await this.#volume.table.flushed();
   }
 
+  /** Nothing came of a file that was opened, `openedMs`, to be written anew. */
+  async restBegun(openedMs: number): Promise<void> {
+    this.#change({ state: "dropped", length: 0, isBegun: true, startedMs: openedMs });
+    await this.#writing;
+  }
+
   /** Changes time and mode of a resting upload. */
   async setTimes(state: UploadRowState, times: TimesAndMode): Promise<void> {
     this.#change({ state, ...times });

@@ -189,14 +189,23 @@ export class UploadRegistry {
     const parks = request.flags.finalName ? "never" : this.#temporary.parking(request.key);
     const sources = this.#sources(owner, request);
     if (request.flags.exclusive) await this.#requireNothing(owner, request, sources);
+    const key = (parks === "always" ? this.#temporary.finalKey(request.key) : undefined) ?? request.key;
+    const { truncate, exclusive, finalName } = request.flags;
+    const isAnew = truncate === true && !exclusive && !finalName;
+    const rememberBegun = async (openedMs: number): Promise<string | undefined> => {
+      // Another session is at work on this name: it knows better what becomes of it.
+      if (this.live(owner.user, request.key).some((other) => other !== live && other.handle.isLive)) return undefined;
+      return this.resting.rememberBegun({ id: newId(), user: owner.user, name: request.key, key, base: undefined }, openedMs);
+    };
     const handle = new WriteHandle({
       volume: this.volume,
       request,
       sources,
       user: owner.user,
-      key: (parks === "always" ? this.#temporary.finalKey(request.key) : undefined) ?? request.key,
+      key,
       parks,
       newId,
+      ...(isAnew && { rememberBegun }),
       onEnd: async (ended, state) => {
         this.#live.delete(live);
         if (state === "published" || state === "parked" || state === "dropped") {
@@ -224,7 +233,7 @@ export class UploadRegistry {
     // More may be on its way to it from a connection that is not known to be lost: what is offered has to stay as it is.
     await live?.handle.takeOver();
     const row = (await this.resting.find(owner.user, name)) ?? this.resting.openElsewhere(owner.user, name);
-    if (!row || row.base || row.state === "parked") return undefined;
+    if (!row || row.base || row.isBegun || row.state === "parked") return undefined;
     return { id: row.id, length: row.length, keepsAtLeast: row.tail?.start ?? row.length };
   }
 
@@ -289,12 +298,15 @@ export class UploadRegistry {
 
   async #resumable(owner: UploadOwner, name: string): Promise<Resumable | undefined> {
     // An undecided handle may be the one that asks, or wait for the same answer.
-    for (const { handle } of this.live(owner.user, name)) if (!handle.isLive && handle.isDecided) await handle.ended();
-    for (const { handle } of this.live(owner.user, name)) if (handle.isDecided) await handle.quiet();
+    for (const { handle } of this.live(owner.user, name)) if (!handle.isLive && handle.hidesPublished) await handle.ended();
+    for (const { handle } of this.live(owner.user, name)) if (handle.hidesPublished) await handle.quiet();
     const elsewhere = this.live(owner.user, name).findLast((upload) => upload.session !== owner.session && upload.handle.received > 0);
     if (elsewhere) return this.#resumableLive(owner, elsewhere.handle, name);
     const row = await this.resting.find(owner.user, name);
-    if (row) return { id: row.id, length: row.length, shown: shownLength(row), base: row.base, take: async () => row };
+    if (row) {
+      const { id, length, base, startedMs } = row;
+      return { id, length, shown: shownLength(row), base, ...(row.isBegun && { begunMs: startedMs }), take: async () => row };
+    }
     const open = this.resting.openElsewhere(owner.user, name);
     if (open) {
       const { id, length, base } = open;

@@ -32,6 +32,8 @@ export interface WriteHandleOptions {
   /** Whether CLOSE lets it wait for its rename: see `TemporaryNames.parking`. */
   readonly parks: "always" | "if-small" | "never";
   newId(): string;
+  /** Of a file that is written anew, and that its client may come back for though nothing arrived: see `RestingUploads`. */
+  readonly rememberBegun?: (openedMs: number) => Promise<string | undefined>;
   /** Called once when the handle has ended, with what the upload became. Must not throw. */
   onEnd(handle: WriteHandle, state: UploadState): Promise<void>;
 }
@@ -53,11 +55,14 @@ export class WriteHandle implements FileHandle, LiveWriter {
   #moved: NewName | undefined;
   #published: PublishedVersion | undefined;
   #synced: number | undefined;
+  #begunId: string | undefined;
+  readonly #openedMs: number;
   readonly #activity: Activity;
 
   constructor(options: WriteHandleOptions) {
     const { request, volume, key } = options;
     this.#options = options;
+    this.#openedMs = volume.clock.now();
     this.#times = new UploadTimes(volume, key, request);
     this.#activity = new Activity(volume.clock);
     this.#content = new UploadContent({ ...options, properties: (base) => this.#times.tell(base, this.#content.record?.row) });
@@ -83,7 +88,7 @@ export class WriteHandle implements FileHandle, LiveWriter {
 
   /** What this is an upload of, for the row of the table if there is one. */
   get uploadId(): string | undefined {
-    return this.#content.record?.row.id;
+    return this.#begunId ?? this.#content.record?.row.id;
   }
 
   /** True once its first call has made clear what it is. */
@@ -133,8 +138,9 @@ export class WriteHandle implements FileHandle, LiveWriter {
   }
 
   /** Resolves once `received` does not grow any more, if it is being given up. */
-  quiet(): Promise<void> {
-    return this.#quiet;
+  async quiet(): Promise<void> {
+    await this.#quiet;
+    if (this.#kept?.length === 0 && this.#options.rememberBegun) await this.ended();
   }
 
   /** Resolves once it has ended, if it is ending. */
@@ -385,7 +391,8 @@ export class WriteHandle implements FileHandle, LiveWriter {
         await this.#content.record?.rest("dropped", remains, this.#times.wanted);
         log.info({ path: this.#path, bytes: remains.length, cause: cause.message }, "upload kept for resume");
       }
-      this.#life.become(remains ? "dropped" : "discarded");
+      if (!remains && !isOver && !this.#moved) this.#begunId = await this.#options.rememberBegun?.(this.#openedMs);
+      this.#life.become(remains || this.#begunId ? "dropped" : "discarded");
     } catch (error) {
       if (this.#life.state !== "discarded") this.#life.become("discarded");
       log.warn({ err: error, path: this.#path }, "an ended upload could not be cleaned up; the next sweep tries again");
