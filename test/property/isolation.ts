@@ -8,6 +8,7 @@ import { createMemoryStore } from "../../src/objectstore/memory-store.ts";
 import type { ObjectStore } from "../../src/objectstore/objectstore.ts";
 import { createCommands } from "../../src/gateway/commands.ts";
 import { serveSftp } from "../../src/sftp/sftp-server.ts";
+import type { Clock } from "../../src/vfs/uploads/clock.ts";
 import { loopbackPair } from "../support/loopback-channel.ts";
 import { mutate } from "../support/mutate.ts";
 import { Random } from "../support/random.ts";
@@ -113,6 +114,7 @@ export interface IsolationResult {
 
 interface World {
   readonly files: StoredFiles;
+  readonly clock: OperationClock;
   readonly budget: ByteBudget;
   close(): Promise<void>;
 }
@@ -145,7 +147,8 @@ async function createWorld(findings: string[], { count, onCall, hasOthers }: Wat
     (text) => findings.push(`outside of the prefix: ${text}`),
     onCall,
   );
-  const files = await createStoredFiles({ budget, log, store, prefix: PREFIX });
+  const clock = new OperationClock();
+  const files = await createStoredFiles({ budget, log, store, prefix: PREFIX, clock });
   const close = async (): Promise<void> => {
     await files.close();
     for (const key of foreign) {
@@ -154,7 +157,32 @@ async function createWorld(findings: string[], { count, onCall, hasOthers }: Wat
       body?.destroy();
     }
   };
-  return { files, budget, close };
+  return { files, budget, clock, close };
+}
+
+/** Time that passes with the operations, so that what is remembered for some seconds is so on every machine. */
+class OperationClock implements Clock {
+  #nowMs = 1_700_000_000_000;
+  readonly #timers = new Set<{ readonly dueMs: number; readonly action: () => void }>();
+
+  now(): number {
+    return this.#nowMs;
+  }
+
+  after(ms: number, action: () => void): () => void {
+    const timer = { dueMs: this.#nowMs + ms, action };
+    this.#timers.add(timer);
+    return () => void this.#timers.delete(timer);
+  }
+
+  /** One operation takes five milliseconds. */
+  step(): void {
+    this.#nowMs += 5;
+    for (const timer of [...this.#timers]) {
+      if (timer.dueMs > this.#nowMs || !this.#timers.delete(timer)) continue;
+      timer.action();
+    }
+  }
 }
 
 /** Sends one request about `path`; resolves with everything that came back. */
@@ -258,6 +286,7 @@ export async function tryPaths(paths: number, seed: number, options: IsolationOp
     const client = new SftpClient(near);
     await client.init();
     for (const end = Math.min(paths, done + 2_000); done < end; done++) {
+      world.clock.step();
       const random = new Random(seed + done);
       const path = somePath(random);
       const before = findings.length;

@@ -39,6 +39,8 @@ export interface StoredFilesOptions {
   readonly prefix?: string;
   /** The store is a local disk: requests are cheap, names end at 255 bytes. */
   readonly isLocal?: boolean;
+  /** Default: the system's. */
+  readonly clock?: Clock;
 }
 
 /** New and empty. */
@@ -47,7 +49,7 @@ export async function createStoredFiles(options: StoredFilesOptions): Promise<St
   const store = options.store ?? createMemoryStore({ limits: SMALL_PARTS });
   const directory = await mkdtemp(join(tmpdir(), "stored-files-"));
   const state = await StateDirectory.open(directory);
-  const { clock, runOut } = hurriedClock();
+  const { clock, runOut } = hurriedClock(options.clock ?? systemClock);
   const order = new WriteOrder({ clock });
   const uploads: UploadRegistry = new UploadRegistry({
     store,
@@ -57,6 +59,7 @@ export async function createStoredFiles(options: StoredFilesOptions): Promise<St
     tails: new TailStore(state),
     budget,
     log,
+    ...(options.clock && { clock }),
     contentType: contentTypeOf,
     onPublished: (change) => volume.published(change),
   });
@@ -90,15 +93,15 @@ export async function createStoredFiles(options: StoredFilesOptions): Promise<St
 /** Limits under which small files have several parts. */
 export const SMALL_PARTS = { minPartSize: 64 * 1024, preferredPartSize: 128 * 1024 };
 
-/** The system's clock; `runOut` does at once what it was asked to do later, such as giving up what is held for a while. */
-function hurriedClock(): { readonly clock: Clock; readonly runOut: () => Promise<void> } {
+/** As `inner`; `runOut` does at once what it was asked to do later, such as giving up what is held for a while. */
+function hurriedClock(inner: Clock): { readonly clock: Clock; readonly runOut: () => Promise<void> } {
   const due = new Map<() => void, () => void>();
   const after = (ms: number, action: () => void): (() => void) => {
     const run = (): void => {
       due.delete(run);
       action();
     };
-    const cancel = systemClock.after(ms, run);
+    const cancel = inner.after(ms, run);
     const forget = (): void => {
       due.delete(run);
       cancel();
@@ -113,5 +116,5 @@ function hurriedClock(): { readonly clock: Clock; readonly runOut: () => Promise
     }
     await new Promise((resolve) => setImmediate(resolve));
   };
-  return { clock: { now: () => systemClock.now(), after }, runOut };
+  return { clock: { now: () => inner.now(), after }, runOut };
 }
