@@ -212,9 +212,11 @@ export class DownloadListBuilder {
 
   async #listLevel(root: string, prefix: string, path: string): Promise<void> {
     const handle = await this.#run.fileSystem.opendir(path);
+    const turns = new Turns();
     try {
       for (let batch = await handle.next(); batch.length > 0; batch = await handle.next()) {
         for (const entry of batch) {
+          await turns.due();
           const name = prefix + toWire(entry.name);
           const child = joinPath(path, entry.name);
           if (!(await this.#excludes(root, name, entry.attributes.type === "directory"))) {

@@ -4,11 +4,14 @@
  * names. Sorting gives way to other work now and then. Pure.
  */
 import type { FileList } from "./file-list.ts";
+import { Turns } from "./turns.ts";
 
 /** Entries sorted in one go. */
 const CHUNK = 8192;
 /** Entries looked at before other work gets a turn. */
 const TURN_EVERY = 32_768;
+/** What a directory takes in the tree beyond what an entry takes. */
+const NODE_BYTES = 100;
 
 /**
  * A string that compares by `<` as rsync compares names: every component is marked as file (`\1`) or directory (`\2`),
@@ -30,51 +33,68 @@ function turn(): Promise<void> {
   return new Promise((resolve) => setImmediate(resolve));
 }
 
-/** A directory of the list: what lies directly in it. */
+/** A directory of the list, or above one: what lies directly in it. */
 interface Node {
   /** Entries that are this directory. */
-  readonly own: number[];
-  readonly files: number[];
-  readonly children: Map<string, Node>;
+  own?: number[];
+  files?: number[];
+  /** By name, without the path. */
+  children?: Map<string, Node>;
 }
 
-function newNode(): Node {
-  return { own: [], files: [], children: new Map() };
-}
+/** Called with the bytes of text of each directory that is no entry of the list; throws when there is no room for more. */
+type Hold = (textBytes: number) => void;
 
 /** The tree of a list: long lists are sorted directory by directory, which spares a key for every name. */
 class ListTree {
+  readonly root: Node = {};
   readonly #list: FileList;
-  readonly #nodes = new Map<string, Node>([["", newNode()]]);
+  readonly #hold: Hold;
+  #nodes = 0;
   #lastPath = "";
-  #lastNode: Node | undefined;
+  #lastNode: Node = this.root;
 
-  constructor(list: FileList) {
+  constructor(list: FileList, hold: Hold) {
     this.#list = list;
-  }
-
-  get root(): Node {
-    return this.#node("");
+    this.#hold = hold;
   }
 
   add(position: number): void {
     const name = this.#list.name(position);
-    if (this.#list.isDirectory(position)) this.#node(name === "." ? "" : name).own.push(position);
-    else this.#node(name.slice(0, Math.max(0, name.lastIndexOf("/")))).files.push(position);
+    if (this.#list.isDirectory(position)) {
+      const node = this.#node(name === "." ? "" : name);
+      node.own ??= [];
+      node.own.push(position);
+      return;
+    }
+    const node = this.#node(name.slice(0, Math.max(0, name.lastIndexOf("/"))));
+    node.files ??= [];
+    node.files.push(position);
   }
 
+  /** The node of a path, one step for each component: a name of some KiB may have two thousand, all of them new. */
   #node(path: string): Node {
-    if (this.#lastNode && path === this.#lastPath) return this.#lastNode;
-    let node = this.#nodes.get(path);
-    if (!node) {
-      node = newNode();
-      const slash = path.lastIndexOf("/");
-      this.#node(path.slice(0, Math.max(0, slash))).children.set(path, node);
-      this.#nodes.set(path, node);
+    if (path === this.#lastPath) return this.#lastNode;
+    let node = this.root;
+    for (let from = 0; path !== "" && from <= path.length; ) {
+      const slash = path.indexOf("/", from);
+      const end = slash < 0 ? path.length : slash;
+      node = this.#child(node, path.slice(from, end));
+      from = end + 1;
     }
     this.#lastPath = path;
     this.#lastNode = node;
     return node;
+  }
+
+  #child(node: Node, component: string): Node {
+    const known = node.children?.get(component);
+    if (known) return known;
+    if (++this.#nodes > this.#list.length) this.#hold(component.length + NODE_BYTES);
+    const child: Node = {};
+    node.children ??= new Map();
+    node.children.set(component, child);
+    return child;
   }
 }
 
@@ -82,24 +102,29 @@ class ListTree {
  * Sorts `list` as both sides do; equal names keep their order. `keepSentOrder`: see `FileList.reorder`. Returns the old
  * position of every entry.
  */
-export async function sortFileList(list: FileList, keepSentOrder: boolean): Promise<Uint32Array> {
-  const tree = new ListTree(list);
+export async function sortFileList(list: FileList, keepSentOrder: boolean, hold: Hold = () => undefined): Promise<Uint32Array> {
+  const tree = new ListTree(list, hold);
+  const turns = new Turns();
   for (let position = 0; position < list.length; position++) {
     tree.add(position);
-    if (position % TURN_EVERY === TURN_EVERY - 1) await turn();
+    if (position % 16 === 0) await turns.due();
   }
   const order = new Uint32Array(list.length);
   const waiting: Node[] = [tree.root];
   let filled = 0;
   for (let node = waiting.pop(); node; node = waiting.pop()) {
-    order.set(node.own, filled);
-    filled += node.own.length;
-    const { files } = node;
-    const sorted = await sortedBy(files.length, (left, right) => compare(list.name(files[left] ?? 0), list.name(files[right] ?? 0)));
-    for (const at of sorted) order[filled++] = files[at] ?? 0;
-    const children = [...node.children].sort(([left], [right]) => compare(`${left}/`, `${right}/`));
-    for (const [, child] of children.reverse()) waiting.push(child);
-    if (sorted.length >= CHUNK) await turn();
+    const { own = [], files, children } = node;
+    order.set(own, filled);
+    filled += own.length;
+    if (files) {
+      const sorted = await sortedBy(files.length, (left, right) => compare(list.name(files[left] ?? 0), list.name(files[right] ?? 0)));
+      for (const at of sorted) order[filled++] = files[at] ?? 0;
+    }
+    if (children) {
+      const ordered = [...children].sort(([left], [right]) => compare(`${left}/`, `${right}/`));
+      for (const [, child] of ordered.reverse()) waiting.push(child);
+    }
+    await turns.due();
   }
   list.reorder(order, keepSentOrder);
   return order;

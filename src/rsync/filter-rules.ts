@@ -6,13 +6,28 @@
 import { ProtocolError } from "../errors.ts";
 import { ExitStatus, RsyncExit } from "./exit-codes.ts";
 import type { MultiplexReader } from "./multiplex-reader.ts";
-import { type StepCount, wildmatch } from "./wildmatch.ts";
+import { countStep, type StepCount, wildmatch } from "./wildmatch.ts";
 
 const MAX_RULE = 8191;
 const MAX_RULES = 10_000;
 
 /** Which side of the transfer we are: rules may count for one of them only. */
 export type Side = "sender" | "receiver";
+
+/** What a pattern consists of, found out once: patterns are long, and names many. */
+interface PatternShape {
+  readonly slashes: number;
+  readonly wild: boolean;
+  readonly doubleStar: boolean;
+}
+
+function shapeOf(pattern: string, anchored: boolean): PatternShape {
+  return {
+    slashes: pattern.split("/").length - 1 + (anchored ? 1 : 0),
+    wild: /[*?[]/.test(pattern),
+    doubleStar: pattern.includes("**"),
+  };
+}
 
 /** One rule, ready to match. */
 export interface FilterRule {
@@ -25,6 +40,7 @@ export interface FilterRule {
   readonly directoryOnly: boolean;
   readonly anchored: boolean;
   readonly pattern: string;
+  readonly shape: PatternShape;
   /** The directory whose merge file it came from: what anchored patterns are relative to. */
   readonly base?: string;
 }
@@ -91,7 +107,9 @@ function sideOf(modifiers: string, otherwise: Side | undefined): Side | undefine
 
 function filterRule(include: boolean, side: Side | undefined, modifiers: string, text: string, base?: string): FilterRule {
   const directoryOnly = text.length > 1 && text.endsWith("/");
-  const pattern = directoryOnly ? text.slice(0, -1) : text;
+  const whole = directoryOnly ? text.slice(0, -1) : text;
+  const anchored = whole.startsWith("/");
+  const pattern = anchored ? whole.slice(1) : whole;
   return {
     include,
     side,
@@ -99,8 +117,9 @@ function filterRule(include: boolean, side: Side | undefined, modifiers: string,
     perishable: modifiers.includes("p"),
     absolutePath: modifiers.includes("/"),
     directoryOnly,
-    anchored: pattern.startsWith("/"),
-    pattern: pattern.startsWith("/") ? pattern.slice(1) : pattern,
+    anchored,
+    pattern,
+    shape: shapeOf(pattern, anchored),
     ...(base !== undefined && { base }),
   };
 }
@@ -178,8 +197,9 @@ export function fromAbove(rule: Rule, base: string): Rule {
   const { base: _above, ...plain } = rule;
   if (!rule.anchored) return plain;
   // What looks like a wildcard in the name of a directory is none.
-  const prefix = /[*?[]/.test(rule.pattern) ? base.replaceAll(/[*?[\\]/g, "\\$&") : base;
-  return { ...plain, absolutePath: true, pattern: `${prefix}/${rule.pattern}`.replace(/^\/+/, "") };
+  const prefix = rule.shape.wild ? base.replaceAll(/[*?[\\]/g, "\\$&") : base;
+  const pattern = `${prefix}/${rule.pattern}`.replace(/^\/+/, "");
+  return { ...plain, absolutePath: true, pattern, shape: shapeOf(pattern, true) };
 }
 
 /** `exclude,/ name` as `-/ name`; what is short already stays as it is. */
@@ -199,9 +219,8 @@ export function matches(rule: FilterRule, name: string, isDirectory: boolean, co
 /** rsync exclude.c `rule_matches`. */
 function matchesPattern(rule: FilterRule, name: string, isDirectory: boolean, count: StepCount): boolean {
   const { pattern, anchored } = rule;
-  const slashes = pattern.split("/").length - 1 + (anchored ? 1 : 0);
-  const wild = /[*?[]/.test(pattern);
-  const doubleStar = pattern.includes("**");
+  const { slashes, wild, doubleStar } = rule.shape;
+  countStep(count);
   let subject = name;
   if (slashes === 0 && !doubleStar) subject = name.slice(name.lastIndexOf("/") + 1);
   else if (!anchored && pattern.startsWith("**")) subject = `/${name}`;
@@ -213,7 +232,7 @@ function matchesPattern(rule: FilterRule, name: string, isDirectory: boolean, co
   if (anchored || slashes === 0 || pattern.startsWith("**")) {
     if (slashes > 0 || !doubleStar || anchored || pattern.startsWith("**")) return wildmatch(pattern, subject, count);
   }
-  if (!doubleStar) return wildmatch(pattern, lastComponents(subject, slashes + 1), count);
+  if (!doubleStar) return wildmatch(pattern, lastComponents(subject, slashes + 1, count), count);
   for (let at = 0; at >= 0; ) {
     if (wildmatch(pattern, subject.slice(at), count)) return true;
     const slash = subject.indexOf("/", at);
@@ -222,10 +241,11 @@ function matchesPattern(rule: FilterRule, name: string, isDirectory: boolean, co
   return false;
 }
 
-/** The last `count` components of `name`, or all of it. A trailing `/` does not count as a border. */
-function lastComponents(name: string, count: number): string {
+/** The last `wanted` components of `name`, or all of it. A trailing `/` does not count as a border. */
+function lastComponents(name: string, wanted: number, count: StepCount): string {
   let at = name.endsWith("/") ? name.length - 1 : name.length;
-  for (let found = 0; found < count; found++) {
+  for (let found = 0; found < wanted; found++) {
+    countStep(count);
     at = name.lastIndexOf("/", at - 1);
     if (at < 0) return name;
   }

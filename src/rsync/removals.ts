@@ -15,6 +15,7 @@ import { TaskPool } from "./in-order.ts";
 import { Tag } from "./multiplex.ts";
 import { parentName, shownName, toWire } from "./names.ts";
 import type { Run } from "./run.ts";
+import { Turns } from "./turns.ts";
 
 /** Removals under way at the same time. */
 const PARALLEL = 32;
@@ -109,8 +110,10 @@ export class Removals {
     const found: Extraneous[] = [];
     const stays = new Set<string>();
     const isProtected = new Set<string>();
+    const turns = new Turns();
     for await (const batch of fileSystem.walk(path)) {
       for (const entry of batch) {
+        await turns.due();
         const extraneous = { name: `${name}/${toWire(entry.path)}`, isDirectory: entry.attributes.type === "directory" };
         const parent = parentName(extraneous.name);
         await this.#filters.enter(parent);

@@ -26,6 +26,7 @@ import { DeflateTokenReader } from "./tokens-deflate.ts";
 import { PlainTokenReader } from "./tokens-plain.ts";
 import { ProtocolError } from "../errors.ts";
 import type { TokenReader } from "./tokens.ts";
+import { Turns } from "./turns.ts";
 import { Upload } from "./upload.ts";
 
 /** The parts of one upload. */
@@ -51,10 +52,10 @@ export async function serveUpload(run: Run): Promise<void> {
   if (!options.ignoreErrors) run.ioError |= received.ioError;
   run.listed = true;
   const { list } = received;
-  await sortFileList(list, options.iconv);
+  await sortFileList(list, options.iconv, run.hold);
   if (options.relative) list.stripRoot();
   const byName = await list.indexNames();
-  if (options.pruneEmptyDirs) pruneEmptyDirectories(list, byName, new FilterList(rules, "receiver", ""));
+  if (options.pruneEmptyDirs) await pruneEmptyDirectories(run, list, byName, new FilterList(rules, "receiver", ""));
   const argument = options.paths[0]?.text || ".";
   const begun = sendsWholeRoot(run, list) ? await beginWalk(run.fileSystem, absolutePath(argument)) : undefined;
   const destination = await resolveDestination(run, list, argument, begun !== undefined);
@@ -122,12 +123,17 @@ function sendsWholeRoot({ options }: Run, list: FileList): boolean {
 }
 
 /** `-m`: directories without a file somewhere below count as not sent, unless a rule names them (rsync flist.c `flist_sort_and_clean`). */
-function pruneEmptyDirectories(list: FileList, byName: Map<string, number>, filters: FilterList): void {
+async function pruneEmptyDirectories(run: Run, list: FileList, byName: Map<string, number>, filters: FilterList): Promise<void> {
   const full = new Set<string>(["."]);
+  const turns = new Turns();
   for (let position = list.length - 1; position >= 0; position--) {
+    await turns.due();
     const name = list.name(position);
     if (!list.isDirectory(position) || full.has(name) || filters.excludes(name, true)) {
-      for (let parent = parentName(name); !full.has(parent); parent = parentName(parent)) full.add(parent);
+      for (let parent = parentName(name); !full.has(parent); parent = parentName(parent)) {
+        if (full.size > list.length) run.hold(0);
+        full.add(parent);
+      }
       continue;
     }
     list.setFlag(position, EntryFlag.duplicate);

@@ -12,6 +12,11 @@ export interface StepCount {
   steps: number;
 }
 
+/** Counts a step. Throws `ProtocolError` when there were too many. */
+export function countStep(count: StepCount): void {
+  if (++count.steps > STEP_BUDGET) throw new ProtocolError("the filter patterns take too long to match");
+}
+
 const CLASSES: ReadonlyMap<string, RegExp> = new Map([
   ["alnum", /[A-Za-z0-9]/],
   ["alpha", /[A-Za-z]/],
@@ -43,7 +48,7 @@ class Matcher {
   }
 
   #step(): void {
-    if (++this.#count.steps > STEP_BUDGET) throw new ProtocolError("the filter patterns take too long to match");
+    countStep(this.#count);
   }
 
   /** Matches the pattern from `p` against the text from `t`. */
