@@ -8,6 +8,7 @@ import { reasonText } from "./error-text.ts";
 import { ExitStatus, RsyncExit } from "./exit-codes.ts";
 import { absolutePath, toText } from "./names.ts";
 import type { Run } from "./run.ts";
+import { Turns } from "./turns.ts";
 
 /** Longest list of names on the server, and most names. */
 const MAX_NAMES_FILE = 64 * 1024 * 1024;
@@ -52,14 +53,30 @@ export async function readNames(run: Run, path: string): Promise<string[]> {
   try {
     const { size } = await handle.stat();
     if (size > MAX_NAMES_FILE) throw new RsyncExit(ExitStatus.outOfMemory, "rsync: the list of files is too long");
-    run.hold(size);
-    const chunks = await handle.read(0, size);
-    const text = Buffer.concat(chunks).toString("utf8");
-    const lines = run.options.from0 ? text.split("\0") : text.split(/[\r\n]/).filter((line) => !/^[#;]/.test(line));
-    return lines.filter((line) => line !== "");
+    return await splitNames(run, Buffer.concat(await handle.read(0, size)));
   } finally {
     await handle.close();
   }
+}
+
+/** The lines of a list, without empty ones and comments; a list may consist of line ends only. */
+async function splitNames(run: Run, list: Buffer): Promise<string[]> {
+  const { from0 } = run.options;
+  const names: string[] = [];
+  const turns = new Turns();
+  for (let from = 0; from < list.length; ) {
+    let end = from;
+    while (end < list.length && (from0 ? list[end] !== 0 : list[end] !== NEWLINE && list[end] !== RETURN)) end++;
+    if (end > from) {
+      const name = list.toString("utf8", from, end);
+      if (from0 || !/^[#;]/.test(name)) names.push(name);
+      run.hold(end - from);
+      if (names.length > MAX_NAMES) throw new RsyncExit(ExitStatus.outOfMemory, "rsync: too many names in the list of files");
+      await turns.due();
+    }
+    from = end + 1;
+  }
+  return names;
 }
 
 /** Hands the names in a file on the server to the client that sends; below protocol 31 they are not cut in frames. */
