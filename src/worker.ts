@@ -8,6 +8,7 @@ import { ConfigError } from "./errors.ts";
 import type { Gateway } from "./gateway.ts";
 import { type Channel, SupervisorLink } from "./gateway/supervisor-link.ts";
 import { createLogger, type Logger } from "./log.ts";
+import { MemoryTidy } from "./memory-tidy.ts";
 import type { WorkerStart } from "./supervisor/messages.ts";
 import { workerCount } from "./supervisor/worker-count.ts";
 
@@ -95,6 +96,9 @@ function untilDrained(link: SupervisorLink): Promise<number | "supervisor gone">
     });
   });
 }
+
+// Where the engine needs it: the flags of workers say so.
+if (globalThis.gc) new MemoryTidy({ collect: globalThis.gc });
 
 const link = new SupervisorLink(process as Channel);
 const drained = untilDrained(link);

@@ -14,9 +14,10 @@ import type { ToSupervisor, ToWorker, WorkerStart } from "./messages.ts";
 const NODE_20_FLAGS = ["--max-semi-space-size=16", "--interrupt-budget=264000"];
 /**
  * The young generation of Node 24 grows to 128 MiB and never shrinks. With 16 MiB semi-spaces, and ciphers that are not
- * compiled, 100,000 OPENs left a worker 128 MiB larger than it was, with these 81.
+ * compiled, 100,000 OPENs left a worker 128 MiB larger than it was, with these 81. A worker that can ask for a collection
+ * gives back what Node 24 keeps while there is anything to do (src/memory-tidy.ts).
  */
-const NEWER_FLAGS = ["--max-semi-space-size=8"];
+const NEWER_FLAGS = ["--max-semi-space-size=8", "--expose-gc"];
 /**
  * Each worker has a core; the engine's own collector threads would take it from the others. Measured: up to half of the
  * CPU of a big transfer. Node 20 crashes when the flag is set in a running process.
