@@ -17,6 +17,8 @@ export interface ContentOptions {
   readonly key: string;
   readonly user: string;
   newId(): string;
+  /** True if it is to be remembered that the file was begun anew, though the process die before the store has any of it. */
+  readonly isBegunAnew: boolean;
   /** What the store is told when the object or its multipart upload is created. */
   properties(base: ObjectInfo | undefined): ObjectProperties;
 }

@@ -82,6 +82,11 @@ export class UploadRecord {
     this.#change({ uploadId, created: { contentType: properties.contentType ?? "", metadata: { ...properties.metadata } } });
   }
 
+  /** Bytes have come: if the process dies before the store has a part, the upload is still known to have begun. */
+  began(): void {
+    if (!this.#inTable) this.#change({ state: "open" });
+  }
+
   /** The store has one more part. */
   stored(part: StoredPart): void {
     if (!this.isOurs) return;

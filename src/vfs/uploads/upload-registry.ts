@@ -309,8 +309,15 @@ export class UploadRegistry {
     }
     const open = this.resting.openElsewhere(owner.user, name);
     if (open) {
-      const { id, length, base } = open;
-      return { id, length, shown: length, base, take: () => this.resting.takeFromProcess(open) };
+      const { id, length, base, startedMs } = open;
+      return {
+        id,
+        length,
+        shown: length,
+        base,
+        ...(length === 0 && { begunMs: startedMs }),
+        take: () => this.resting.takeFromProcess(open),
+      };
     }
     const foreign = await this.foreign.findKnown(name);
     return foreign && this.#resumableForeign(owner, foreign);

@@ -4,7 +4,7 @@
  * there are besides is its owner's.
  */
 import { FsError, StoreError } from "../../errors.ts";
-import type { ObjectInfo } from "../../objectstore/objectstore.ts";
+import type { ObjectInfo, ObjectProperties } from "../../objectstore/objectstore.ts";
 import type { AttributeChange, Attributes, FileHandle } from "../file-system.ts";
 import type { WriteRequest } from "../pending-uploads.ts";
 import { toFsError } from "../store-fault.ts";
@@ -65,7 +65,9 @@ export class WriteHandle implements FileHandle, LiveWriter {
     this.#openedMs = volume.clock.now();
     this.#times = new UploadTimes(volume, key, request);
     this.#activity = new Activity(volume.clock);
-    this.#content = new UploadContent({ ...options, properties: (base) => this.#times.tell(base, this.#content.record?.row) });
+    const isBegunAnew = options.rememberBegun !== undefined && request.published !== "absent";
+    const properties = (base: ObjectInfo | undefined): ObjectProperties => this.#times.tell(base, this.#content.record?.row);
+    this.#content = new UploadContent({ ...options, isBegunAnew, properties });
   }
 
   /** The key it is open under, as the client names it. */

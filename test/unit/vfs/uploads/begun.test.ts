@@ -93,13 +93,15 @@ describe("a replacement of which nothing came", () => {
   });
 
   it("is remembered if the process died before the store had a part", async () => {
+    await fixture.close();
+    fixture = await Fixture.create({ clock, limits: { minPartSize: 1024 * KIB, preferredPartSize: 1024 * KIB } });
+    await fixture.inner.put(key, [old]);
+    clock.timeMs = Date.now();
     const handle = await fixture.open();
-    await writeAll(handle, bytes.subarray(0, 32 * KIB));
-    await handle.sync();
-    const { table, tails } = fixture.registry.volume;
-    const [row] = table.find(key);
-    await tails.remove(row?.tail?.file ?? "");
+    await writeAll(handle, bytes);
+    await fixture.registry.volume.table.flushed();
     await fixture.pretendDeath(key);
+    expect(await fixture.unfinished()).toEqual([]);
     const next = await goOn({ append: true });
     await expect(next.write(old.length, [bytes])).rejects.toMatchObject({ code: "stale" });
     await next.abort(gone);
