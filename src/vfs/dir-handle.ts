@@ -50,12 +50,17 @@ export async function openDirectory(target: Target): Promise<DirectoryHandle> {
   const isFull = heldOf(volume).count >= MAX_HELD_NAMES;
   const pages = new ListingPages(volume, directoryKey(target), isFull ? 1 : undefined);
   try {
-    const [first, unpublished] = await Promise.all([pages.next(), pending.list(directoryKey(target))]);
-    const exists = first !== undefined || unpublished.length > 0 || volume.isAlwaysDirectory(target.key);
-    if (exists && !isFull) return new ListingHandle(target, { pages, first, unpublished });
-    if (exists) {
-      pages.close();
-      return new ListingHandle(target, undefined);
+    if (isFull) {
+      // Thousands that each make a list of the unpublished, only to throw it away, are as bad as thousands that hold it.
+      const exists = volume.isAlwaysDirectory(target.key) || (await pages.next()) !== undefined;
+      if (exists || (await pending.list(directoryKey(target))).length > 0) {
+        pages.close();
+        return new ListingHandle(target, undefined);
+      }
+    } else {
+      const [first, unpublished] = await Promise.all([pages.next(), pending.list(directoryKey(target))]);
+      const exists = first !== undefined || unpublished.length > 0 || volume.isAlwaysDirectory(target.key);
+      if (exists) return new ListingHandle(target, { pages, first, unpublished });
     }
   } catch (error) {
     pages.close();

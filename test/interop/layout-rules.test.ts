@@ -95,9 +95,8 @@ describe.skipIf(!requireTool("sftp", "scp", "rsync"))("layout rules", () => {
 
   it("layout: free warns in the log; specify, after a reload, refuses and says where to put it", async () => {
     await sftp(`put ${join(work, "a.jpg")} /attachments/a.jpg`);
-    expect(gateway.log.filter(({ msg }) => msg?.startsWith("upload outside of originals/"))).toEqual([
-      expect.objectContaining({ level: 40, folder: "/", name: "a.jpg" }),
-    ]);
+    const warnings = () => gateway.log.filter(({ msg }) => msg?.startsWith("upload outside of originals/"));
+    await expect.poll(warnings, { timeout: 5_000 }).toEqual([expect.objectContaining({ level: 40, folder: "/", name: "a.jpg" })]);
     gateway.writeConfig({ s3, userYaml: ["layout: specify"] });
     process.kill(gateway.pid, "SIGHUP");
     await expect
