@@ -146,7 +146,12 @@ export class SshServer {
     await this.reloadHostKeys();
     if (options.quiet) return;
     for (const { type, fingerprint, path, active } of this.#hostKeys) this.#log.info({ type, fingerprint, path, active }, "host key");
-    if (!nativeCrypto)
+    if (nativeCrypto === "withheld")
+      this.#log.warn(
+        "ssh2's compiled cipher module would abort this version of Node and is not used: encryption costs 1.2 to 2.7 times the CPU; " +
+          "compile it with the headers of Node 24.18 or older, or use Node 26.4 or newer",
+      );
+    if (nativeCrypto === "missing")
       this.#log.warn(
         "ssh2's compiled cipher module is missing: encryption costs 1.2 to 2.7 times the CPU; npm rebuild ssh2 with a C++ toolchain adds it",
       );

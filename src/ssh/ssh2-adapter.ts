@@ -4,6 +4,7 @@
  * promise is typed here and asserted at start, for exactly version 1.17.0. Knows no users and no channels.
  */
 import { createRequire } from "node:module";
+import { withholdUnsafeBinding } from "./native-binding.ts";
 import { type CipherConfig, type NativeModule, PacketCipher, PacketDecipher, type PayloadResult } from "./packet-cipher.ts";
 
 const VERSION = "1.17.0";
@@ -104,7 +105,7 @@ interface Ssh2Internals {
   readonly sendPacket: (protocol: Ssh2Protocol, packet: Buffer, bypass?: boolean) => boolean;
   readonly parseKey: (text: Buffer | string) => ParsedHostKey | ParsedHostKey[] | Error;
   readonly cryptoReady: Promise<unknown>;
-  readonly nativeCrypto: boolean;
+  readonly nativeCrypto: NativeCrypto;
 }
 
 /** The connections whose ciphers are ours: those of ssh2's own clients in this process (tests have some) are not. */
@@ -115,8 +116,11 @@ const internals = load();
 /** Resolves once ssh2's ciphers can be used; await it before the first connection. */
 export const cryptoReady: Promise<unknown> = internals.cryptoReady;
 
-/** False if ssh2's compiled cipher module is missing: ciphers then cost about twice the CPU. */
-export const nativeCrypto: boolean = internals.nativeCrypto;
+/** Whether ssh2's compiled cipher module is there, and safe (native-binding.ts); ciphers cost about twice the CPU without it. */
+export type NativeCrypto = "used" | "withheld" | "missing";
+
+/** See `NativeCrypto`. */
+export const nativeCrypto: NativeCrypto = internals.nativeCrypto;
 
 /** Makes the KEXINIT offer for `lists`; compression is never offered. */
 export function createOffer(lists: AlgorithmLists): KexOffer {
@@ -207,6 +211,7 @@ function load(): Ssh2Internals {
   const require = createRequire(import.meta.url);
   const version = (require("ssh2/package.json") as { version?: string }).version;
   if (version !== VERSION) throw mismatch(`found version ${String(version)}`);
+  const isWithheld = withholdUnsafeBinding(require);
   const restore = poolPadding(require("node:crypto") as { randomFillSync: RandomFill });
   try {
     const crypto = require("ssh2/lib/protocol/crypto.js") as Ssh2Crypto;
@@ -228,7 +233,7 @@ function load(): Ssh2Internals {
       sendPacket: utilities.sendPacket,
       parseKey: keys.parseKey,
       cryptoReady: crypto.init,
-      nativeCrypto: crypto.bindingAvailable === true,
+      nativeCrypto: crypto.bindingAvailable === true ? "used" : isWithheld ? "withheld" : "missing",
     };
   } finally {
     restore();
