@@ -21,9 +21,6 @@ import { StreamDraft } from "./stream-draft.ts";
 import { takeUp } from "./take-up.ts";
 import { UploadRecord } from "./upload-record.ts";
 
-/** So much of a file has to have come for its beginning to be remembered: less is sent within milliseconds. */
-const worthRow = 256 * 1024;
-
 /** See the head of this file. Calls must not overlap, but for `interrupt` and the getters. */
 export class UploadContent {
   readonly #options: ContentOptions;
@@ -118,7 +115,7 @@ export class UploadContent {
     const at = request.flags.append ? Math.max(this.#end, this.#extendTo) : offset;
     this.#checkHole(at - this.#end);
     if (at + length > this.#end) this.#signs.wrote(length);
-    if (this.#options.isBegunAnew && this.received >= worthRow) this.#record?.began();
+    if (this.#options.isBegunAnew) this.#record?.began(this.received);
     if (this.#stream) {
       // A part that has left cannot be read back: a handle that may read goes through a file from then on.
       const leaves = request.flags.read === true && at + length > volume.store.limits.minPartSize;
@@ -385,8 +382,7 @@ export class UploadContent {
   }
 
   #ready(assembler: PartAssembler): ReadyContent {
-    const { request } = this.#options;
-    const exclusive = request.flags.exclusive === true || this.#onlyIfAbsent;
+    const exclusive = this.#options.request.flags.exclusive === true || this.#onlyIfAbsent;
     const condition = this.#old.condition(exclusive);
     return { assembler, condition, base: this.#old.changed, size: assembler.length, onlyIfAbsent: this.#onlyIfAbsent };
   }

@@ -14,6 +14,9 @@ export interface TimesAndMode {
   readonly mode?: number;
 }
 
+/** So much of a file has to have come for its beginning to be remembered: less is sent within milliseconds. */
+const worthRow = 256 * 1024;
+
 /** What a new upload is about. */
 export interface NewUpload {
   readonly id: string;
@@ -82,9 +85,9 @@ export class UploadRecord {
     this.#change({ uploadId, created: { contentType: properties.contentType ?? "", metadata: { ...properties.metadata } } });
   }
 
-  /** Bytes have come: if the process dies before the store has a part, the upload is still known to have begun. */
-  began(): void {
-    if (!this.#inTable) this.#change({ state: "open" });
+  /** `received` bytes have come: if the process dies before the store has a part, the upload is still known to have begun. */
+  began(received: number): void {
+    if (!this.#inTable && received >= worthRow) this.#change({ state: "open" });
   }
 
   /** The store has one more part. */

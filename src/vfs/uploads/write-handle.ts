@@ -6,32 +6,22 @@
 import { FsError, StoreError } from "../../errors.ts";
 import type { ObjectInfo, ObjectProperties } from "../../objectstore/objectstore.ts";
 import type { AttributeChange, Attributes, FileHandle } from "../file-system.ts";
-import type { WriteRequest } from "../pending-uploads.ts";
 import { toFsError } from "../store-fault.ts";
 import type { LiveWriter, PublishedVersion } from "./live-reader.ts";
 import type { Piece } from "./peek.ts";
 import { Activity, atMost } from "./activity.ts";
 import { type CopyTarget, copyRange } from "./copy-range.ts";
-import type { ReadyContent } from "./content-options.ts";
+import type { ContentOptions, ReadyContent } from "./content-options.ts";
 import { type Received, shownLength } from "./end-signs.ts";
-import type { OpeningSources } from "./opening.ts";
 import { announce, type NewName, placeReady } from "./publish.ts";
 import { UploadContent } from "./upload-content.ts";
 import { UploadLife, type UploadState } from "./upload-life.ts";
 import { UploadTimes } from "./upload-times.ts";
-import type { UploadVolume } from "./upload-volume.ts";
 
-/** Who opened it and how. */
-export interface WriteHandleOptions {
-  readonly volume: UploadVolume;
-  readonly request: WriteRequest;
-  readonly sources: OpeningSources;
-  readonly user: string;
-  /** Key it is published under. */
-  readonly key: string;
+/** Who opened it and how, and what the upload is to do besides. */
+export interface WriteHandleOptions extends Omit<ContentOptions, "isBegunAnew" | "properties"> {
   /** Whether CLOSE lets it wait for its rename: see `TemporaryNames.parking`. */
   readonly parks: "always" | "if-small" | "never";
-  newId(): string;
   /** Of a file that is written anew, and that its client may come back for though nothing arrived: see `RestingUploads`. */
   readonly rememberBegun?: (openedMs: number) => Promise<string | undefined>;
   /** Called once when the handle has ended, with what the upload became. Must not throw. */
