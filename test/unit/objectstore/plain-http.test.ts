@@ -13,6 +13,21 @@ afterEach(() => {
   for (const cleanUp of cleanUps.splice(0)) cleanUp();
 });
 
+/** A client of `server` and the port this listens at; after the test both are closed, and the server's `sockets`. */
+async function clientOf(server: Server, sockets: ReadonlySet<Socket>): Promise<{ http: PlainHttp; port: number }> {
+  server.listen(0, "127.0.0.1");
+  await once(server, "listening");
+  const address = server.address();
+  const port = typeof address === "object" && address ? address.port : 0;
+  const http = new PlainHttp({ connectMs: 1_000, maxConnections: 2 });
+  cleanUps.push(() => {
+    http.destroy("now");
+    for (const socket of sockets) socket.destroy();
+    server.close();
+  });
+  return { http, port };
+}
+
 /** A server that answers each request with what `answer` says, for the connection's and the request's number. */
 async function serverThat(
   answer: (socket: Socket, connection: number, request: number) => void,
@@ -32,16 +47,7 @@ async function serverThat(
       }
     });
   });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  const port = typeof address === "object" && address ? address.port : 0;
-  const http = new PlainHttp({ connectMs: 1_000, maxConnections: 2 });
-  cleanUps.push(() => {
-    http.destroy("now");
-    for (const socket of sockets) socket.destroy();
-    server.close();
-  });
+  const { http, port } = await clientOf(server, sockets);
   return { http, get: () => ({ method: "GET", host: "127.0.0.1", port, path: "/bucket/key", headers: {}, idleMs: 300 }) };
 }
 
@@ -150,16 +156,7 @@ async function storeThat(
       answer(socket, { head: text, body: all.subarray(end, end + length), connection, request: ++request });
     });
   });
-  server.listen(0, "127.0.0.1");
-  await once(server, "listening");
-  const address = server.address();
-  const port = typeof address === "object" && address ? address.port : 0;
-  const http = new PlainHttp({ connectMs: 1_000, maxConnections: 2 });
-  cleanUps.push(() => {
-    http.destroy("now");
-    for (const socket of sockets) socket.destroy();
-    server.close();
-  });
+  const { http, port } = await clientOf(server, sockets);
   const put = (body: readonly Uint8Array[], more: Partial<PlainRequest> = {}): PlainRequest => {
     const length = body.reduce((sum, chunk) => sum + chunk.byteLength, 0);
     return {
