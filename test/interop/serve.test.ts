@@ -113,6 +113,19 @@ describe("a running gateway", () => {
       interval: 20,
     });
 
+  /** Writes the configuration, and waits until every worker that serves by then has read it. */
+  async function reconfigure(text: string): Promise<void> {
+    const workers = new Set(gateway.log.filter(({ msg }) => msg === "worker ready").map(({ worker }) => worker));
+    const seen = gateway.log.length;
+    writeFileSync(gateway.configFile, text);
+    const reloaded = () => gateway.log.slice(seen).filter(({ msg }) => msg === "configuration reloaded");
+    const all = [...workers].sort();
+    await vi.waitFor(() => expect([...new Set(reloaded().map(({ worker }) => worker))].sort()).toEqual(expect.arrayContaining(all)), {
+      timeout: 20_000,
+      interval: 20,
+    });
+  }
+
   it("ends the session of a removed key, keeps serving after a bad file, lets a new user in", async () => {
     const session = sftp();
     await session.line(/^Connected/);
@@ -121,7 +134,7 @@ describe("a running gateway", () => {
     await logged("configuration not reloaded, the running one stays");
     session.child.stdin?.write("pwd\n");
     await session.line(/Remote working directory: \//);
-    writeFileSync(gateway.configFile, config.replace(/- ssh-ed25519.*/, "[]").replace(/keys:\n\s+\[\]/, "keys: []"));
+    await reconfigure(config.replace(/- ssh-ed25519.*/, "[]").replace(/keys:\n\s+\[\]/, "keys: []"));
     await session.line(/your key was removed/);
     session.child.stdin?.end();
     await session.closed;
@@ -130,9 +143,7 @@ describe("a running gateway", () => {
     });
     expect(code).not.toBe(0);
     const publicKey = readFileSync(`${gateway.keyFile}.pub`, "utf8");
-    writeFileSync(gateway.configFile, config.replace(`${gateway.user}:`, "dora:"));
-    gateway.log.length = 0;
-    await logged("configuration reloaded");
+    await reconfigure(config.replace(`${gateway.user}:`, "dora:"));
     await runOk("sftp", [...gateway.sshOptions, "-P", String(gateway.port), "-b", "-", "dora@127.0.0.1"], { input: "ls\n" });
     expect(publicKey).toContain("ssh-ed25519");
   });
