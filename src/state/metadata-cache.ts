@@ -7,6 +7,7 @@ import { createHash } from "node:crypto";
 import { rmSync } from "node:fs";
 import { open, type RootDatabase } from "lmdb";
 import { type ChangeFollower, ChangeLog, type ProcessPlace, type TreeChange } from "./change-log.ts";
+import { DiskRoom } from "./disk-room.ts";
 import { putBrokenStoreAside } from "./store-file.ts";
 
 /** What is known about one version of an object; `undefined` is knowledge too: the object does not say. */
@@ -105,6 +106,7 @@ const WRITES_PER_COUNT = 10_000;
 class LmdbMetadataCache implements MetadataCache {
   readonly #entries: RootDatabase<Buffer, Buffer>;
   readonly #changes: ChangeLog | undefined;
+  readonly #room: DiskRoom;
   readonly #maxEntries: number;
   readonly #onError: (error: unknown) => void;
   readonly #volumePrefixes = new Map<string, Buffer>();
@@ -122,6 +124,7 @@ class LmdbMetadataCache implements MetadataCache {
     if (aside) rmSync(aside);
     this.#entries = open<Buffer, Buffer>({ path: `${directory}/metadata.mdb`, ...shared });
     this.#changes = place && new ChangeLog(`${directory}/changes`, place);
+    this.#room = new DiskRoom(directory);
     this.#maxEntries = maxEntries;
     this.#onError = onError;
   }
@@ -203,6 +206,13 @@ class LmdbMetadataCache implements MetadataCache {
     this.#timer = undefined;
     const waiting = this.#waiting;
     this.#waiting = new Map();
+    try {
+      this.#room.require();
+    } catch (error) {
+      for (const label of waiting.keys()) this.#unwritten.delete(label);
+      if (waiting.size > 0) this.#onError(error);
+      return;
+    }
     for (const [label, write] of waiting) {
       const written = (): void => {
         if (this.#unwritten.get(label) === write) this.#unwritten.delete(label);
@@ -220,6 +230,7 @@ class LmdbMetadataCache implements MetadataCache {
   /** Makes room for a tenth, beginning at a place nobody chose: entries carry no age, and all can be had again. */
   #bound(): void {
     try {
+      this.#room.require();
       const count = entryCount(this.#entries.getStats());
       if (count <= this.#maxEntries) return;
       const start = createHash("sha256").update(String(count)).digest().subarray(0, 8);

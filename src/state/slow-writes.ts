@@ -3,8 +3,8 @@
  * processes that are at work on each. Rows of processes that are gone count for nothing. Knows no stores.
  */
 import { createHash } from "node:crypto";
-import type { Database } from "lmdb";
 import type { StateDirectory } from "./state-directory.ts";
+import type { StateKey, StateTable } from "./state-table.ts";
 
 /** How often whoever waits looks again. */
 const LOOK_MS = 50;
@@ -13,7 +13,7 @@ const LOOK_MS = 50;
 export class SlowWrites {
   readonly #state: StateDirectory;
   readonly #volume: string;
-  readonly #rows: Database<number, string[] | string>;
+  readonly #rows: StateTable<number>;
   readonly #onError: (error: unknown) => void;
 
   /** `volume` names the store and key prefix; `onError` hears of a table that cannot be used. */
@@ -32,9 +32,9 @@ export class SlowWrites {
   /** Tells of `keys` until the result is called. */
   tell(keys: readonly string[]): () => void {
     const rows = keys.map((key) => [this.#volume, key, this.#state.processId]);
-    const told = Promise.all(rows.map(async (row) => this.#rows.put(row, Date.now()))).catch(this.#onError);
+    const told = Promise.all(rows.map((row) => this.#rows.put(row, Date.now()))).catch(this.#onError);
     return () => {
-      told.then(() => Promise.all(rows.map(async (row) => this.#rows.remove(row)))).catch(this.#onError);
+      told.then(() => Promise.all(rows.map((row) => this.#rows.remove(row)))).catch(this.#onError);
     };
   }
 
@@ -42,7 +42,7 @@ export class SlowWrites {
     try {
       this.#state.refresh();
       return keys.every((key) => {
-        const rows = this.#rows.getKeys({ start: [this.#volume, key], end: [this.#volume, key, "~"] });
+        const rows = this.#rows.keys({ start: [this.#volume, key], end: [this.#volume, key, "~"] });
         return [...rows].every((row) => !this.#isBusy(row));
       });
     } catch (error) {
@@ -56,7 +56,7 @@ export class SlowWrites {
     while (!this.#isClear(keys));
   }
 
-  #isBusy(row: string[] | string): boolean {
+  #isBusy(row: StateKey): boolean {
     const processId = row[2];
     if (processId === undefined || processId === this.#state.processId) return false;
     if (this.#state.isAlive(processId)) return true;

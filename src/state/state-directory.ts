@@ -4,19 +4,17 @@
  * between runs. Knows no uploads, keys or users; `UploadTable`, `TailStore` and the metadata cache know what they keep.
  */
 import { mkdirSync, readFileSync, renameSync } from "node:fs";
-import { statfs } from "node:fs/promises";
 import path from "node:path";
-import { type Database, open as openEnvironment, type RootDatabase } from "lmdb";
+import { open as openEnvironment, type RootDatabase } from "lmdb";
 import { makeFolder } from "../make-folder.ts";
+import { DiskRoom } from "./disk-room.ts";
+import { type StateKey, StateTable } from "./state-table.ts";
 import { putBrokenStoreAside } from "./store-file.ts";
 
 /** Named tables one environment can hold. */
 const maxTables = 16;
 /** Made at the start, when there is room: on a full disk a new table cannot be made, and trying may end the process. */
 const knownTables = ["uploads", "upload-parts", "upload-notes", "slow-writes"];
-
-/** Bytes that must be free at the start: on a full disk the first access to the store's mapped files ends the process. */
-const minFreeBytes = 8 * 1024 * 1024;
 
 /** Where a broken store is put aside, so that an operator can look at it. */
 const brokenSuffix = ".broken";
@@ -31,11 +29,13 @@ export class StateDirectory {
    */
   readonly processId: string;
   readonly #root: RootDatabase;
+  readonly #room: DiskRoom;
 
-  private constructor(localPath: string, root: RootDatabase) {
+  private constructor(localPath: string, root: RootDatabase, room: DiskRoom) {
     this.localPath = localPath;
     this.processId = `${process.pid}:${processStart(process.pid) ?? "unknown"}`;
     this.#root = root;
+    this.#room = room;
   }
 
   /**
@@ -45,22 +45,24 @@ export class StateDirectory {
    */
   static async open(localPath: string, options: { readonly onBroken?: (error: Error) => void } = {}): Promise<StateDirectory> {
     await makeFolder(localPath, 0o700);
-    await checkFreeSpace(localPath);
+    const room = new DiskRoom(localPath);
+    // On a full disk the first access to the store's mapped files ends the process.
+    room.require();
     const storePath = path.join(localPath, "store");
     const aside = putBrokenStoreAside(path.join(storePath, "data.mdb"));
     if (aside) options.onBroken?.(new Error(`the store was damaged and is now ${aside}`));
     try {
-      return new StateDirectory(localPath, openStore(storePath));
+      return new StateDirectory(localPath, openStore(storePath), room);
     } catch (error) {
       renameSync(storePath, `${storePath}${brokenSuffix}-${Date.now()}`);
       options.onBroken?.(error instanceof Error ? error : new Error(String(error)));
-      return new StateDirectory(localPath, openStore(storePath));
+      return new StateDirectory(localPath, openStore(storePath), room);
     }
   }
 
-  /** The table `name`, created when it is not there. Keys are strings or arrays of strings and numbers. */
-  table<Value>(name: string): Database<Value, string[] | string> {
-    return this.#root.openDB<Value, string[] | string>({ name });
+  /** The table `name`, created when it is not there. */
+  table<Value>(name: string): StateTable<Value> {
+    return new StateTable(this.#root.openDB<Value, StateKey>({ name }), this.#room);
   }
 
   /** Lets the next reads see what other processes have written: lmdb reads from one snapshot for a while. */
@@ -98,14 +100,6 @@ export class StateDirectory {
   async close(): Promise<void> {
     await this.#root.close();
   }
-}
-
-async function checkFreeSpace(localPath: string): Promise<void> {
-  const { bavail, bsize } = await statfs(localPath);
-  if (bavail * bsize >= minFreeBytes) return;
-  throw new Error(
-    `state directory ${localPath}: no space left on its disk (${bavail * bsize} bytes); free some, or name another in \`server.state\``,
-  );
 }
 
 /** Opens the environment and reads from it once, because a damaged file shows only then. */

@@ -4,8 +4,8 @@
  * writes. Knows nothing of stores and handles; a table that cannot be written costs resumability, never an upload.
  */
 import { createHash } from "node:crypto";
-import type { Database } from "lmdb";
 import type { StateDirectory } from "./state-directory.ts";
+import type { StateTable } from "./state-table.ts";
 
 /** How far an upload in the table has come. */
 export type UploadRowState = "open" | "dropped" | "parked";
@@ -64,9 +64,9 @@ export interface UploadRow {
 export class UploadTable {
   readonly #volume: string;
   readonly #state: StateDirectory;
-  readonly #rows: Database<UploadRow, string[] | string>;
-  readonly #parts: Database<UploadPartRow, string[] | string>;
-  readonly #notes: Database<number, string[] | string>;
+  readonly #rows: StateTable<UploadRow>;
+  readonly #parts: StateTable<UploadPartRow>;
+  readonly #notes: StateTable<number>;
 
   /** `volume` names the store and key prefix; two volumes with one name share their uploads. */
   constructor(state: StateDirectory, volume: string) {
@@ -95,7 +95,7 @@ export class UploadTable {
   /** Names of all tail files that any volume's rows count on. */
   tailFiles(): Set<string> {
     const names = new Set<string>();
-    for (const { value } of this.#rows.getRange({})) if (value.tail) names.add(value.tail.file);
+    for (const { value } of this.#rows.range({})) if (value.tail) names.add(value.tail.file);
     return names;
   }
 
@@ -122,7 +122,7 @@ export class UploadTable {
   /** The stored parts of an upload in the order of their numbers. */
   parts(id: string): UploadPartRow[] {
     const parts: UploadPartRow[] = [];
-    for (const { value } of this.#parts.getRange({ start: [id], end: [id, "~"] })) parts.push(value);
+    for (const { value } of this.#parts.range({ start: [id], end: [id, "~"] })) parts.push(value);
     return parts;
   }
 
@@ -130,7 +130,7 @@ export class UploadTable {
   find(name: string): UploadRow[] {
     const rows: UploadRow[] = [];
     this.#state.refresh();
-    for (const { value } of this.#rows.getRange({ start: [this.#volume, name], end: [this.#volume, name, "~"] })) rows.push(value);
+    for (const { value } of this.#rows.range({ start: [this.#volume, name], end: [this.#volume, name, "~"] })) rows.push(value);
     return rows;
   }
 
@@ -138,7 +138,7 @@ export class UploadTable {
   list(prefix: string): UploadRow[] {
     const rows: UploadRow[] = [];
     this.#state.refresh();
-    for (const { key, value } of this.#rows.getRange({ start: [this.#volume, prefix] })) {
+    for (const { key, value } of this.#rows.range({ start: [this.#volume, prefix] })) {
       if (key[0] !== this.#volume || !value.name.startsWith(prefix)) break;
       rows.push(value);
     }
@@ -147,7 +147,7 @@ export class UploadTable {
 
   /** Forgets an upload and its parts. */
   async remove(name: string, id: string): Promise<void> {
-    const keys = [...this.#parts.getKeys({ start: [id], end: [id, "~"] })];
+    const keys = [...this.#parts.keys({ start: [id], end: [id, "~"] })];
     await Promise.all([this.#rows.remove([this.#volume, name, id]), ...keys.map((key) => this.#parts.remove(key))]);
   }
 

@@ -167,7 +167,7 @@ async function untilTold(running: TestGateway): Promise<void> {
     await vi.waitFor(
       () => {
         state.refresh();
-        expect([...state.table("slow-writes").getKeys({})]).toHaveLength(1);
+        expect([...state.table("slow-writes").range({})]).toHaveLength(1);
       },
       { timeout: 20_000 },
     );

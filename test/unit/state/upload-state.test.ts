@@ -44,7 +44,7 @@ describe("the state directory", () => {
     it(`puts a store that is ${what} aside and begins a new one`, async () => {
       const words = state.table<string>("words");
       for (let index = 0; index < 20_000; index += 1) void words.put(`key ${index}`, "value".repeat(10));
-      await words.flushed;
+      await state.flushed();
       await state.close();
       await damage(path.join(folder, "state", "store", "data.mdb"));
       const reasons: Error[] = [];
