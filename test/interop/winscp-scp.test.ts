@@ -7,6 +7,13 @@ import { sha256 } from "../support/test-store.ts";
 import { onEachStore, REMOTE, STORED } from "./on-stores.ts";
 import { sample } from "./samples.ts";
 
+/** Ends a connection and waits until it has gone: its gateway goes with the test. */
+async function end(client: Client): Promise<void> {
+  const closed = once(client, "close");
+  client.end();
+  await closed;
+}
+
 onEachStore("WinSCP in SCP mode", [], {}, (at) => {
   async function shell(ident: string): Promise<{ readonly client: Client; readonly stream: ClientChannel }> {
     const { gateway } = at();
@@ -59,7 +66,7 @@ onEachStore("WinSCP in SCP mode", [], {}, (at) => {
     const closed = once(stream, "close");
     stream.end();
     await closed;
-    client.end();
+    await end(client);
   });
 
   it("greets all others", async () => {
@@ -70,6 +77,6 @@ onEachStore("WinSCP in SCP mode", [], {}, (at) => {
     });
     await once(stream, "close");
     expect(output).toContain("sftp");
-    client.end();
+    await end(client);
   });
 });
