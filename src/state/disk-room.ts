@@ -21,6 +21,16 @@ export class DiskRoom {
     this.#localPath = localPath;
   }
 
+  /** True if `require` would not throw. */
+  get isThere(): boolean {
+    try {
+      this.require();
+      return true;
+    } catch {
+      return false;
+    }
+  }
+
   /** Throws if less than 8 MiB are free, and the system's error if that cannot be told. Costs microseconds. */
   require(): void {
     const now = performance.now();

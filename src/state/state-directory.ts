@@ -60,6 +60,11 @@ export class StateDirectory {
     }
   }
 
+  /** False while its disk is full: nothing can be written to tables then. */
+  get hasRoom(): boolean {
+    return this.#room.isThere;
+  }
+
   /** The table `name`, created when it is not there. */
   table<Value>(name: string): StateTable<Value> {
     return new StateTable(this.#root.openDB<Value, StateKey>({ name }), this.#room);

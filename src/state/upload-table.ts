@@ -82,6 +82,11 @@ export class UploadTable {
     return this.#state.processId;
   }
 
+  /** False while its disk is full: `put` rejects then. */
+  get hasRoom(): boolean {
+    return this.#state.hasRoom;
+  }
+
   /** True while the process that has the row open lives. */
   isOpen(row: UploadRow): boolean {
     return row.state === "open" && this.#state.isAlive(row.processId);

@@ -120,6 +120,29 @@ describe.skipIf(!hasSmallDisks())("a full disk", () => {
     await last.end();
   });
 
+  it("of the state directory loses nothing that was closed under a temporary name", async () => {
+    const state = disk(24);
+    const { gateway } = await start({ onS3: true, state: join(state, "state") });
+    const client = await SshSftpClient.connect(gateway);
+    await client.putFile(`${path}-before.filepart`, sample(70_000));
+    const free = fillDisk(state);
+    const names = ["small.filepart", "large.filepart", "small.hAk5.partial", "large.hAk5.partial"];
+    const bytes = (name: string) => sample(name.startsWith("small") ? 70_000 : 12_000_000);
+    for (const name of names) await client.putFile(`${REMOTE}/${name}`, bytes(name), BLOCK);
+    await client.end();
+    await gateway.kill();
+    free();
+    await gateway.start();
+    const next = await SshSftpClient.connect(gateway);
+    for (const name of names) {
+      await next.rename(`${REMOTE}/${name}`, `${REMOTE}/${name}-done`);
+      expect(gateway.store.sha256(`${STORED}/${name}-done`)).toBe(sha256(bytes(name)));
+    }
+    await next.rename(`${path}-before.filepart`, `${path}-before`);
+    expect(gateway.store.sha256(`${STORED}/file-before`)).toBe(sha256(sample(70_000)));
+    await next.end();
+  });
+
   it("at the start is told in one line, and the gateway does not pretend to run", async () => {
     const state = disk(1);
     mkdirSync(join(state, "state"));

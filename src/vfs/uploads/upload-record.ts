@@ -108,15 +108,18 @@ export class UploadRecord {
     await this.#volume.table.flushed();
   }
 
-  /** The upload waits for its owner: `dropped` to be resumed, `parked` to be renamed. */
+  /** The upload waits for its owner: `dropped` to be resumed, `parked` to be renamed. Rejects if a parked one cannot be written down. */
   async rest(state: "dropped" | "parked", remains: Remains, times: TimesAndMode): Promise<void> {
     const { tail: _old, ...row } = this.#row;
     this.#row = row;
     const { uploadId, tail, length, looksWhole = false } = remains;
     this.#change({ state, length, looksWhole, ...times, ...(uploadId !== undefined && { uploadId }), ...(tail && { tail }) });
     await this.#writing;
+    if (state === "dropped") return;
     // CLOSE was answered for a parked upload: it must not be forgotten.
-    if (state === "parked") await this.#volume.table.flushed();
+    const { table } = this.#volume;
+    if (table.get(this.#row.name, this.#row.id)?.state !== "parked") await table.put(this.#row);
+    await table.flushed();
   }
 
   /** Nothing came of a file that was opened, `openedMs`, to be written anew. */

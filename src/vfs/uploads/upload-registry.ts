@@ -186,7 +186,9 @@ export class UploadRegistry {
   /** Opens `request.key` for writing. */
   async open(owner: UploadOwner, request: WriteRequest): Promise<FileHandle> {
     if (this.#closed) throw new FsError("unavailable", `${request.path}: the gateway is shutting down`);
-    const parks = request.flags.finalName ? "never" : this.#temporary.parking(request.key);
+    // What cannot be written down would be lost with this process: it is published under its temporary name instead.
+    const isParked = !request.flags.finalName && this.volume.table.hasRoom;
+    const parks = isParked ? this.#temporary.parking(request.key) : "never";
     const sources = this.#sources(owner, request);
     if (request.flags.exclusive) await this.#requireNothing(owner, request, sources);
     const key = (parks === "always" ? this.#temporary.finalKey(request.key) : undefined) ?? request.key;

@@ -330,8 +330,8 @@ export class WriteHandle implements FileHandle, LiveWriter {
   }
 
   async #park(ready: ReadyContent): Promise<boolean> {
-    const { parks } = this.#options;
-    if (parks === "never" || this.#moved) return false;
+    const { parks, volume } = this.#options;
+    if (parks === "never" || this.#moved || (parks === "if-small" && !volume.table.hasRoom)) return false;
     const remains = await this.#content.park(ready, parks === "if-small");
     if (!remains) return false;
     await this.#content.record?.rest("parked", remains, this.#times.wanted);
