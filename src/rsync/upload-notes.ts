@@ -6,7 +6,7 @@
  * the whole by its checksum. Knows no wire and no file system but the disk.
  */
 import { type FileHandle, link, open, readdir, readFile, rm, stat, writeFile } from "node:fs/promises";
-import { randomInt } from "node:crypto";
+import { randomInt, randomUUID } from "node:crypto";
 import path from "node:path";
 import { makeFolder } from "../make-folder.ts";
 import { blockSum, CHECKSUM_LENGTH, type ChecksumRules, savedLength } from "./checksums.ts";
@@ -161,7 +161,8 @@ export class UploadNotesStore {
   async #readSeed(): Promise<number> {
     await makeFolder(this.#directory, 0o700);
     const file = path.join(this.#directory, SEED_FILE);
-    const draft = path.join(this.#directory, `${SEED_FILE}.${process.pid}`);
+    // Nobody else may write to it: once it is linked, it is the seed.
+    const draft = path.join(this.#directory, `${SEED_FILE}-${randomUUID()}`);
     const made = Buffer.alloc(4);
     made.writeUInt32LE(randomInt(1, 2 ** 31));
     try {
