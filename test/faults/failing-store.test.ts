@@ -7,7 +7,7 @@ import type { FaultAction } from "../support/s3-server/faults.ts";
 import type { Operation } from "../support/s3-server/s3-request.ts";
 import { type S3Server, startS3Server } from "../support/s3-server/s3-server.ts";
 import { SftpStatusError, SshSftpClient } from "../support/ssh-sftp-client.ts";
-import { FX } from "../support/sftp-packets.ts";
+import { FX, FXF } from "../support/sftp-packets.ts";
 import { sha256 } from "../support/test-store.ts";
 
 const small = sample(70_000);
@@ -182,6 +182,28 @@ describe("a failing store", () => {
     for (let n = 0; n < 64; n++) expect(s3.contents.object(BUCKET, `${PREFIX}${STORED}/${name}-${n}`)?.sha256()).toBe(sha256(data));
     expect(peakKib).toBeGreaterThan(0);
     expect(peakKib / 1024).toBeLessThan(256 + 256);
+  });
+
+  it("keeps nothing of a file that failed and was never closed, once it has been sent anew", async () => {
+    s3.fault({ operation: "UploadPart", action: { kind: "status", status: 403, code: "AccessDenied" } });
+    const handle = await client.open(path, FXF.WRITE | FXF.CREAT | FXF.TRUNC);
+    await expectFailure(
+      (async () => {
+        for (let at = 0; at < large.length; at += 256 * 1024) await client.write(handle, at, large.subarray(at, at + 256 * 1024));
+        throw new Error("no WRITE failed");
+      })(),
+      FX.PERMISSION_DENIED,
+    );
+    s3.clearFaults();
+    await client.putFile(path, large, 255 * 1024);
+    await client.end();
+    await expect
+      .poll(() => gateway.log.some(({ msg, path: of, result }) => msg === "transfer end" && of === path && result === "aborted"))
+      .toBe(true);
+    expect(s3.contents.uploads(BUCKET).filter(({ key }) => key.endsWith(name))).toEqual([]);
+    client = await SshSftpClient.connect(gateway);
+    expect((await client.stat(path)).size).toBe(large.length);
+    expect(stored()).toBe(sha256(large));
   });
 });
 

@@ -218,9 +218,9 @@ export class WriteHandle implements FileHandle, LiveWriter {
     return this.abort(new FsError("stale", `${this.#path}: the upload was continued in another session`));
   }
 
-  /** The file was removed while it is open: CLOSE will leave nothing behind. */
-  unlink(): void {
-    this.#isUnlinked = true;
+  /** The file was removed while it is open, or `onlyIfFailed`, newly published: nothing will be left behind. */
+  unlink(onlyIfFailed = false): void {
+    this.#isUnlinked ||= !onlyIfFailed || this.#hasFailed;
   }
 
   /** True if it can be renamed while it is open: nothing of a published version is needed under the old name. */
