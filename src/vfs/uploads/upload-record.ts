@@ -116,7 +116,7 @@ export class UploadRecord {
     this.#change({ state, length, looksWhole, ...times, ...(uploadId !== undefined && { uploadId }), ...(tail && { tail }) });
     await this.#writing;
     if (state === "dropped") return;
-    // CLOSE was answered for a parked upload: it must not be forgotten.
+    // CLOSE will be answered for a parked upload, which must not be forgotten: what `#change` only logs has to fail here.
     const { table } = this.#volume;
     if (table.get(this.#row.name, this.#row.id)?.state !== "parked") await table.put(this.#row);
     await table.flushed();

@@ -210,11 +210,11 @@ export class UploadRegistry {
       ...(isAnew && { rememberBegun }),
       onEnd: async (ended, state) => {
         this.#live.delete(live);
+        // One that failed, and that its client has not closed, would be kept for a resume in place of what was sent since.
+        if (state === "published") for (const { handle: other } of this.live(owner.user, request.key)) other.unlink(true);
         if (state === "published" || state === "parked" || state === "dropped") {
           await this.resting.replace(owner.user, request.key, state === "published" ? undefined : ended.uploadId);
         }
-        // One that failed, and that its client has not closed, would be kept for a resume in place of what was sent since.
-        if (state === "published") for (const { handle: other } of this.live(owner.user, request.key)) other.unlink(true);
         if (state === "dropped") await this.#capTails(request.key, ended.uploadId);
       },
     });
