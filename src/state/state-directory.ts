@@ -8,6 +8,7 @@ import path from "node:path";
 import { open as openEnvironment, type RootDatabase } from "lmdb";
 import { makeFolder } from "../make-folder.ts";
 import { DiskRoom } from "./disk-room.ts";
+import { ProcessNotes } from "./process-notes.ts";
 import { type StateKey, StateTable } from "./state-table.ts";
 import { putBrokenStoreAside } from "./store-file.ts";
 
@@ -30,6 +31,7 @@ export class StateDirectory {
   readonly processId: string;
   readonly #root: RootDatabase;
   readonly #room: DiskRoom;
+  readonly #notes: { close(): void }[] = [];
 
   private constructor(localPath: string, root: RootDatabase, room: DiskRoom) {
     this.localPath = localPath;
@@ -75,6 +77,14 @@ export class StateDirectory {
     this.#root.resetReadTxn();
   }
 
+  /** What this process notes of its work under `name`, and what the others do; closed with the directory. To be asked for once. */
+  notes<Value>(name: string): ProcessNotes<Value> {
+    const place = { folder: this.folder(name), processId: this.processId, isAlive: (id: string) => this.isAlive(id) };
+    const notes = new ProcessNotes<Value>(place);
+    this.#notes.push(notes);
+    return notes;
+  }
+
   /** A folder for files below the directory, created when it is not there. */
   folder(name: string): string {
     const localPath = path.join(this.localPath, name);
@@ -103,6 +113,7 @@ export class StateDirectory {
 
   /** Waits for writes under way and closes the store. */
   async close(): Promise<void> {
+    for (const notes of this.#notes) notes.close();
     await this.#root.close();
   }
 }

@@ -4,6 +4,7 @@
  * writes. Knows nothing of stores and handles; a table that cannot be written costs resumability, never an upload.
  */
 import { createHash } from "node:crypto";
+import { type BegunFile, BegunFiles } from "./begun-files.ts";
 import type { StateDirectory } from "./state-directory.ts";
 import type { StateTable } from "./state-table.ts";
 
@@ -67,6 +68,7 @@ export class UploadTable {
   readonly #rows: StateTable<UploadRow>;
   readonly #parts: StateTable<UploadPartRow>;
   readonly #notes: StateTable<number>;
+  readonly #begun: BegunFiles;
 
   /** `volume` names the store and key prefix; two volumes with one name share their uploads. */
   constructor(state: StateDirectory, volume: string) {
@@ -75,6 +77,7 @@ export class UploadTable {
     this.#rows = state.table("uploads");
     this.#parts = state.table("upload-parts");
     this.#notes = state.table("upload-notes");
+    this.#begun = BegunFiles.of(state);
   }
 
   /** This process as rows name it. */
@@ -148,6 +151,26 @@ export class UploadTable {
       rows.push(value);
     }
     return rows;
+  }
+
+  /** Notes that a file was opened to be written anew, or what is known of it now: see begun-files.ts. May throw the system's error. */
+  noteBegun(id: string, file: Omit<BegunFile, "volume">): void {
+    this.#begun.put(id, { ...file, volume: this.#volume });
+  }
+
+  /** What was noted under `id` is over, or in the table. May throw the system's error. */
+  forgetBegun(id: string): void {
+    this.#begun.remove(id);
+  }
+
+  /** A file of that name that another living process has begun anew. May throw the system's error. */
+  begunElsewhere(user: string, name: string): BegunFile | undefined {
+    return this.#begun.ofOthers(this.#volume, user, name);
+  }
+
+  /** Lets `find` and `list` know of what processes had begun that have died since. Rejects with the system's error. */
+  adoptBegun(): Promise<void> | undefined {
+    return this.#begun.adopt();
   }
 
   /** Forgets an upload and its parts. */

@@ -24,12 +24,14 @@ export class RestingUploads {
 
   /** The newest resting upload of `name` that belongs to `user`. */
   async find(user: string, name: string): Promise<UploadRow | undefined> {
+    await this.#adopt();
     return newest(await this.#resting(this.#volume.table.find(name), user));
   }
 
   /** All resting uploads of `user` whose name begins with `prefix`, one for each name. */
   async list(user: string, prefix: string): Promise<UploadRow[]> {
     const byName = new Map<string, UploadRow>();
+    await this.#adopt();
     for (const row of await this.#resting(this.#volume.table.list(prefix), user)) {
       const known = byName.get(row.name);
       if (!known || known.updatedMs <= row.updatedMs) byName.set(row.name, row);
@@ -108,6 +110,15 @@ export class RestingUploads {
     else await this.#nothingOf(rest);
   }
 
+  /** Files that a process had just begun when it died get rows. Never rejects. */
+  async #adopt(): Promise<void> {
+    try {
+      await this.#volume.table.adoptBegun();
+    } catch (error) {
+      this.#volume.log.warn({ err: error }, "what a process had begun when it died cannot be looked up; the next session tries again");
+    }
+  }
+
   async #resting(rows: readonly UploadRow[], user: string): Promise<UploadRow[]> {
     const { table } = this.#volume;
     const resting = rows.filter((row) => row.user === user && row.state !== "open");
@@ -154,11 +165,24 @@ export class RestingUploads {
   /** Nothing is left of an upload that was begun: what there is at the store goes, but not that it was begun. */
   async #nothingOf(row: UploadRow): Promise<UploadRow | undefined> {
     await this.#tryDiscard(row, "discarded");
-    if (row.base) return undefined;
+    if (row.base || (await this.#isPublished(row))) return undefined;
     const { id, user, name, key, startedMs } = row;
     const record = UploadRecord.begin(this.#volume, { id: `${id}-`, user, name, key, base: undefined });
     await record.restBegun(startedMs);
     return record.row;
+  }
+
+  /** True if its process died after it had published it, or somebody has published another one since. False if that is not known. */
+  async #isPublished({ key, startedMs, looksWhole, length }: UploadRow): Promise<boolean> {
+    try {
+      const { lastModifiedMs, size } = await this.#volume.store.head(key);
+      // The store's clock may tell whole seconds only: what was being closed is known by its size.
+      return lastModifiedMs > startedMs || (looksWhole === true && size === length);
+    } catch (error) {
+      const isAbsent = error instanceof StoreError && error.code === "not-found";
+      if (!isAbsent) this.#volume.log.warn({ err: error }, "whether an upload was published before its process died is not known");
+      return false;
+    }
   }
 
   /** Parts without a gap up to where the tail begins; without a last one too small to be followed by another. */

@@ -323,6 +323,8 @@ export class UploadRegistry {
         take: () => this.resting.takeFromProcess(open),
       };
     }
+    const begun = this.volume.table.begunElsewhere(owner.user, name);
+    if (begun) return { id: undefined, length: 0, shown: 0, base: undefined, begunMs: begun.startedMs, take: async () => undefined };
     const foreign = await this.foreign.findKnown(name);
     return foreign && this.#resumableForeign(owner, foreign);
   }

@@ -10,6 +10,7 @@ import { toFsError } from "../store-fault.ts";
 import type { LiveWriter, PublishedVersion } from "./live-reader.ts";
 import type { Piece } from "./peek.ts";
 import { Activity, atMost } from "./activity.ts";
+import { BegunNote } from "./begun-note.ts";
 import { type CopyTarget, copyRange } from "./copy-range.ts";
 import type { ContentOptions, ReadyContent } from "./content-options.ts";
 import { type Received, shownLength } from "./end-signs.ts";
@@ -46,16 +47,17 @@ export class WriteHandle implements FileHandle, LiveWriter {
   #published: PublishedVersion | undefined;
   #synced: number | undefined;
   #begunId: string | undefined;
-  readonly #openedMs: number;
   readonly #activity: Activity;
+  readonly #note: BegunNote;
 
   constructor(options: WriteHandleOptions) {
     const { request, volume, key } = options;
     this.#options = options;
-    this.#openedMs = volume.clock.now();
     this.#times = new UploadTimes(volume, key, request);
     this.#activity = new Activity(volume.clock);
     const isBegunAnew = options.rememberBegun !== undefined && request.published !== "absent";
+    this.#note = new BegunNote(volume, options.newId(), { user: options.user, name: request.key, key });
+    if (isBegunAnew) this.#note.began();
     const properties = (base: ObjectInfo | undefined): ObjectProperties => this.#times.tell(base, this.#content.record?.row);
     this.#content = new UploadContent({ ...options, isBegunAnew, properties });
   }
@@ -232,6 +234,7 @@ export class WriteHandle implements FileHandle, LiveWriter {
   /** The file was renamed while it is open: CLOSE will publish it there. Never rejects. */
   async moveTo(name: NewName): Promise<void> {
     this.#moved = name;
+    this.#note.moved(name.key);
     // What comes to be under the old name from now on has nothing to do with it.
     await this.#activity.enqueue(() => this.#content.beginFresh()).catch(() => undefined);
   }
@@ -240,9 +243,7 @@ export class WriteHandle implements FileHandle, LiveWriter {
   async relieve(idleMs: number): Promise<void> {
     const isIdle = (): boolean => this.isLive && this.#activity.isIdle(idleMs);
     if (this.#content.inMemory === 0 || !isIdle()) return;
-    await this.#activity.enqueue(async () => {
-      if (isIdle()) await this.#content.relieve();
-    });
+    await this.#activity.enqueue(async () => (isIdle() ? this.#content.relieve() : undefined));
   }
 
   get #path(): string {
@@ -291,6 +292,7 @@ export class WriteHandle implements FileHandle, LiveWriter {
         return await this.#content.discard();
       }
       const ready = await this.#content.finish();
+      if (ready) this.#note.closing(ready.size);
       if (turn) await turn;
       if (!ready) await this.#changeTimesOnly();
       else if (!(await this.#park(ready))) await this.#publish(ready);
@@ -323,9 +325,8 @@ export class WriteHandle implements FileHandle, LiveWriter {
     const wanted = this.#times.properties(ready.base, row);
     const given = this.#times.told ?? row?.created ?? wanted;
     this.#life.become("published");
-    await this.#content
-      .release()
-      .catch((error: unknown) => volume.log.warn({ err: error }, "files of a published upload could not be removed"));
+    const leftover = (error: unknown): void => volume.log.warn({ err: error }, "files of a published upload could not be removed");
+    await this.#content.release().catch(leftover);
     this.#published = await announce(volume, { key, path, ...placed, given, wanted });
   }
 
@@ -383,7 +384,7 @@ export class WriteHandle implements FileHandle, LiveWriter {
         await this.#content.record?.rest("dropped", remains, this.#times.wanted);
         log.info({ path: this.#path, bytes: remains.length, cause: cause.message }, "upload kept for resume");
       }
-      if (!remains && !isOver && !this.#moved) this.#begunId = await this.#options.rememberBegun?.(this.#openedMs);
+      if (!remains && !isOver && !this.#moved) this.#begunId = await this.#options.rememberBegun?.(this.#note.openedMs);
       this.#life.become(remains || this.#begunId ? "dropped" : "discarded");
     } catch (error) {
       if (this.#life.state !== "discarded") this.#life.become("discarded");
@@ -392,6 +393,7 @@ export class WriteHandle implements FileHandle, LiveWriter {
   }
 
   async #ended(): Promise<void> {
+    this.#note.over();
     if (this.#isCounted) this.#options.volume.memory.leave();
     await this.#options.onEnd(this, this.#life.state);
   }

@@ -39,7 +39,24 @@ async function resume(key: string, offset: number, whole: Buffer): Promise<void>
   expect(same(await readFile(path.join(directory, "store", key)), whole)).toBe(true);
 }
 
+/** What a client does that takes the version it was shown for the beginning of its own. */
+async function goOnBehindOld(key: string): Promise<unknown> {
+  const handle = await view.open({ key, path: `/${key}`, flags: { write: true }, attributes: {}, published: "unknown" });
+  const error = await handle.write(1000, [content(5000).subarray(1000)]).catch((reason: unknown) => reason);
+  await handle.close().catch(() => undefined);
+  return error;
+}
+
 describe("two processes on one state directory", () => {
+  const refusal = { code: "stale", message: expect.stringContaining("interrupted at 0 bytes; send it again from the start") };
+
+  for (const key of ["overwritten", "opened", "moved"]) {
+    it(`let nobody go on behind the old version while another is begun: ${key}`, async () => {
+      expect(await goOnBehindOld(key)).toMatchObject(refusal);
+      expect(same(await readFile(path.join(directory, "store", key)), content(1000))).toBe(true);
+    });
+  }
+
   it("see each other's uploads; one that dies leaves them to the other", async () => {
     expect(await view.find("large")).toMatchObject({ state: "live-elsewhere" });
     expect(await view.find("synced")).toMatchObject({ state: "live-elsewhere" });
@@ -57,7 +74,15 @@ describe("two processes on one state directory", () => {
     for (const key of ["parked", "published"]) {
       expect(same(await readFile(path.join(directory, "store", key)), content(2 * MIB))).toBe(true);
     }
+    const begun = ["moved", "opened", "overwritten"];
+    expect((await view.list("")).map(({ key, attributes }) => [key, attributes.size])).toEqual(begun.map((key) => [key, 0]));
+    for (const key of begun) {
+      expect(await view.find(key)).toMatchObject({ state: "dropped", attributes: { size: 0 } });
+      expect(await goOnBehindOld(key)).toMatchObject(refusal);
+      await resume(key, 0, content(5000));
+    }
     expect(await view.list("")).toEqual([]);
+    expect(await readdir(path.join(directory, "state", "begun"))).not.toContainEqual(expect.stringMatching(`^${child.pid}-`));
   });
 
   it("leave no files behind but those the sweep takes", async () => {

@@ -49,6 +49,14 @@ async function run(directory: string): Promise<void> {
   await (await upload(view, "synced", content(300_000))).sync();
   await (await upload(view, "parked.filepart", content(2 * MIB))).close();
   await (await upload(view, "published", content(2 * MIB))).close();
+  for (const key of ["overwritten", "opened", "moved"]) await registry.volume.store.put(key, [content(1000)]);
+  await upload(view, "overwritten", content(5000));
+  await upload(view, "opened", new Uint8Array());
+  await upload(view, "other", content(5000));
+  await view.rename("other", "moved", { replace: true, path: "/other" });
+  // As if it had died when the store had it and the note was not taken back yet.
+  const closing = { user: "alice", name: "published", key: "published", startedMs: Date.now() + 1_000, length: 2 * MIB };
+  registry.volume.table.noteBegun("closing", closing);
   await registry.volume.table.flushed();
   process.stdout.write("ready\n");
   setInterval(() => undefined, 1_000);
