@@ -21,11 +21,13 @@ const ofStates = new WeakMap<StateDirectory, BegunFiles>();
 export class BegunFiles {
   readonly #notes: ProcessNotes<BegunFile>;
   readonly #rows: StateTable<UploadRow>;
+  readonly #refresh: () => void;
   #adopting: Promise<void> | undefined;
 
   private constructor(state: StateDirectory) {
     this.#notes = state.notes("begun");
     this.#rows = state.table("uploads");
+    this.#refresh = () => state.refresh();
   }
 
   /** The one of this process for a state directory. */
@@ -66,6 +68,8 @@ export class BegunFiles {
   #adoptAll(): Promise<void> | undefined {
     const dead = this.#notes.ofDead();
     if (dead.length === 0) return undefined;
+    // A row may have been the last thing a process wrote.
+    this.#refresh();
     return Promise.all(
       dead.map(async ({ processId, notes }) => {
         await Promise.all([...notes].map(([id, file]) => this.#adoptOne(id, file, processId)));

@@ -72,7 +72,8 @@ export class ProcessNotes<Value> {
 
   /** Removes the notes of a process that has died. */
   forget(processId: string): void {
-    rmSync(path.join(this.#place.folder, fileOf(processId)), { force: true });
+    const file = path.join(this.#place.folder, fileOf(processId));
+    for (const each of [file, `${file}${draftSuffix}`]) rmSync(each, { force: true });
   }
 
   /** Closes the file; notes that were not taken back stay. */
