@@ -19,10 +19,10 @@ function sftp({ gateway, work }: Interop, line: string): Promise<Finished> {
 }
 
 /** Leaves an overwrite of `name` open after `length` bytes. */
-async function begin({ gateway }: Interop, name: string, length: number): Promise<void> {
+async function begin({ gateway }: Interop, name: string, length: number, truncate: number): Promise<void> {
   const client = await SshSftpClient.connect(gateway);
   await client.putFile(`${REMOTE}/${name}`, OLD);
-  const handle = await client.open(`${REMOTE}/${name}`, FXF.WRITE | FXF.CREAT | FXF.TRUNC);
+  const handle = await client.open(`${REMOTE}/${name}`, FXF.WRITE | FXF.CREAT | truncate);
   if (length > 0) await client.writeAll(handle, 0, NEW.subarray(0, length));
 }
 
@@ -39,13 +39,19 @@ onEachStore("kill -9 in the first moments of an overwrite", ["sftp"], { serverYa
     ["the gateway", ({ gateway }: Interop) => gateway.kill().then(() => gateway.start())],
     ["its workers", killWorkers],
   ] as const) {
-    for (const length of [0, 1, 100_000]) {
-      it(`of ${what}, after ${length} bytes: reput is refused, put replaces`, async () => {
+    for (const [length, flags, truncate] of [
+      [0, "with TRUNC", FXF.TRUNC],
+      [1, "with TRUNC", FXF.TRUNC],
+      [100_000, "with TRUNC", FXF.TRUNC],
+      [10_000, "without TRUNC", 0],
+      [100_000, "without TRUNC", 0],
+    ] as const) {
+      it(`of ${what}, opened ${flags}, after ${length} bytes: reput is refused, put replaces`, async () => {
         await untilReady(at().gateway);
         const { store, work } = at();
-        const name = `${what.replaceAll(" ", "-")}-${length}`;
+        const name = `${what.replaceAll(" ", "-")}-${length}-${truncate}`;
         writeFileSync(join(work, name), NEW);
-        await begin(at(), name, length);
+        await begin(at(), name, length, truncate);
         await kill(at());
         expect(store.sha256(`${STORED}/${name}`)).toBe(sha256(OLD));
         const { code, stderr } = await sftp(at(), `reput ${name} ${REMOTE}/${name}`);

@@ -17,11 +17,15 @@ export class BegunNote {
   readonly #id: string;
   /** When the file was opened, in milliseconds since the epoch. */
   readonly openedMs: number;
+  /** See `ContentOptions`: written over without being truncated (scp) it is a new version as well, until it is an edit. */
+  readonly overwriting = (isSo: boolean): void => (isSo ? this.began() : this.over());
+  readonly #mayReplace: boolean;
   #file: NotedFile;
   #isThere = false;
 
-  /** Writes nothing yet. `id`: nobody else's. */
-  constructor(volume: UploadVolume, id: string, file: NotedFile) {
+  /** Writes nothing yet. `id`: nobody else's. `mayReplace`: there may be an older version that somebody could go on with. */
+  constructor(volume: UploadVolume, id: string, file: NotedFile, mayReplace: boolean) {
+    this.#mayReplace = mayReplace;
     this.#volume = volume;
     this.#id = id;
     this.openedMs = volume.clock.now();
@@ -30,7 +34,7 @@ export class BegunNote {
 
   /** It is clear that nothing of an older version will be left. */
   began(): void {
-    if (!this.#isThere) this.#put();
+    if (this.#mayReplace && !this.#isThere) this.#put();
   }
 
   /** CLOSE is being carried out; `length` bytes are all of the file. */

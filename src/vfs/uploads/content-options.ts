@@ -19,6 +19,11 @@ export interface ContentOptions {
   newId(): string;
   /** True if it is to be remembered that the file was begun anew, though the process die before the store has any of it. */
   readonly isBegunAnew: boolean;
+  /**
+   * Told that the file is written over from its beginning though it was not truncated; and, with false, when it turns out to
+   * be an edit after all.
+   */
+  readonly overwriting: (isSo: boolean) => void;
   /** What the store is told when the object or its multipart upload is created. */
   properties(base: ObjectInfo | undefined): ObjectProperties;
 }

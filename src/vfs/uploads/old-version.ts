@@ -8,6 +8,7 @@ import { conditionOf } from "./publish.ts";
 /** See the head of this file. */
 export class OldVersion {
   readonly #published: () => Promise<ObjectInfo | "absent">;
+  readonly #overwriting: (isSo: boolean) => void;
   #base: ObjectInfo | undefined;
   /** Etag it must have, from a resumed append. */
   #resumedEtag: string | undefined;
@@ -15,9 +16,10 @@ export class OldVersion {
   /** Where its bytes end at the latest. */
   #end = Number.POSITIVE_INFINITY;
 
-  /** `published` says what is published now; it may cost a request. */
-  constructor(published: () => Promise<ObjectInfo | "absent">) {
+  /** `published` says what is published now; it may cost a request. `overwriting`: see `ContentOptions`. */
+  constructor(published: () => Promise<ObjectInfo | "absent">, overwriting: (isSo: boolean) => void) {
     this.#published = published;
+    this.#overwriting = overwriting;
   }
 
   /** What the file is made of, in part; undefined: nothing of it is known to be. */
@@ -43,6 +45,7 @@ export class OldVersion {
   /** The file is written from the beginning, but what is published was not truncated. */
   isOverwritten(): void {
     this.#isOverwritten = true;
+    this.#overwriting(true);
   }
 
   /** Nothing of it counts from `end` on. */
@@ -72,6 +75,7 @@ export class OldVersion {
 
   /** The file is an edit of it from now on. */
   isEdited(): void {
+    if (this.#isOverwritten) this.#overwriting(false);
     this.#isOverwritten = false;
   }
 

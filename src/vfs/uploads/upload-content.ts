@@ -42,7 +42,7 @@ export class UploadContent {
   constructor(options: ContentOptions) {
     this.#options = options;
     this.#announced = new AnnouncedSize(options.request.attributes.size);
-    this.#old = new OldVersion(() => options.sources.published());
+    this.#old = new OldVersion(() => options.sources.published(), options.overwriting);
     this.#signs = new EndSigns(() => options.volume.clock.now());
     if (this.#announced.inOpen > 0) this.#old.cut(this.#announced.inOpen);
   }

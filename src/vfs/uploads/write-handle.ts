@@ -20,7 +20,7 @@ import { UploadLife, type UploadState } from "./upload-life.ts";
 import { UploadTimes } from "./upload-times.ts";
 
 /** Who opened it and how, and what the upload is to do besides. */
-export interface WriteHandleOptions extends Omit<ContentOptions, "isBegunAnew" | "properties"> {
+export interface WriteHandleOptions extends Omit<ContentOptions, "isBegunAnew" | "overwriting" | "properties"> {
   /** Whether CLOSE lets it wait for its rename: see `TemporaryNames.parking`. */
   readonly parks: "always" | "if-small" | "never";
   /** Of a file that is written anew, and that its client may come back for though nothing arrived: see `RestingUploads`. */
@@ -56,10 +56,11 @@ export class WriteHandle implements FileHandle, LiveWriter {
     this.#times = new UploadTimes(volume, key, request);
     this.#activity = new Activity(volume.clock);
     const isBegunAnew = options.rememberBegun !== undefined && request.published !== "absent";
-    this.#note = new BegunNote(volume, options.newId(), { user: options.user, name: request.key, key });
+    const replaces = request.published !== "absent" && request.flags.finalName !== true;
+    this.#note = new BegunNote(volume, options.newId(), { user: options.user, name: request.key, key }, replaces);
     if (isBegunAnew) this.#note.began();
     const properties = (base: ObjectInfo | undefined): ObjectProperties => this.#times.tell(base, this.#content.record?.row);
-    this.#content = new UploadContent({ ...options, isBegunAnew, properties });
+    this.#content = new UploadContent({ ...options, isBegunAnew, overwriting: this.#note.overwriting, properties });
   }
 
   /** The key it is open under, as the client names it. */
@@ -242,8 +243,7 @@ export class WriteHandle implements FileHandle, LiveWriter {
   /** Gives memory back if nothing came in for `idleMs`. */
   async relieve(idleMs: number): Promise<void> {
     const isIdle = (): boolean => this.isLive && this.#activity.isIdle(idleMs);
-    if (this.#content.inMemory === 0 || !isIdle()) return;
-    await this.#activity.enqueue(async () => (isIdle() ? this.#content.relieve() : undefined));
+    if (this.#content.inMemory > 0 && isIdle()) await this.#activity.enqueue(async () => (isIdle() ? this.#content.relieve() : undefined));
   }
 
   get #path(): string {
